@@ -1,0 +1,1 @@
+//! Kubernetes types that Weir owns or reads, and every name it shares with a cluster.

@@ -1,0 +1,1 @@
+//! An embedded API store that speaks the Kubernetes API.

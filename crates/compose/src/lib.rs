@@ -1,0 +1,1 @@
+//! Presets, base references and a service become one effective spec.

@@ -1,0 +1,1 @@
+//! Watches LLMInferenceServices, applies what they need, reports what is.

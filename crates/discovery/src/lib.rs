@@ -1,0 +1,1 @@
+//! Watches become endpoint sets for picker, gateway and sidecar.

@@ -1,0 +1,1 @@
+//! HTTPRoutes matched and served, with status written back.

@@ -1,0 +1,1 @@
+//! One machine: store, controllers, node and gateway in one process.

@@ -1,0 +1,1 @@
+//! YAML and JSON text to values that know the line and column of every node.

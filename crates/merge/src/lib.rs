@@ -1,0 +1,1 @@
+//! Kubernetes merge semantics on JSON: strategic merge and server-side apply.

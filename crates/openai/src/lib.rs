@@ -1,0 +1,1 @@
+//! What routing and serving need of the OpenAI protocol: requests, SSE, errors.

@@ -1,0 +1,1 @@
+//! An effective spec and observed facts become desired objects and a status.

@@ -1,0 +1,1 @@
+//! Prometheus text: reads a page in place, writes classic text and OpenMetrics.

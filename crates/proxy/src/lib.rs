@@ -1,0 +1,1 @@
+//! HTTP both ways: streaming, cancellation, guards that ride on bodies.

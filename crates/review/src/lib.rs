@@ -1,0 +1,1 @@
+//! Documents with positions become verdicts: admission, defaults, unknown fields.

@@ -1,0 +1,1 @@
+//! Test doubles and clusters, a dev-dependency only.

@@ -1,0 +1,1 @@
+//! The contract of the vLLM engine: flags, metric names, transfer parameters.

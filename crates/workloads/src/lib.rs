@@ -1,0 +1,1 @@
+//! Deployment, ReplicaSet and EndpointSlice controllers, through the API only.
