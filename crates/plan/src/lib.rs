@@ -1,1 +1,332 @@
-//! An effective spec and observed facts become desired objects and a status.
+//! An effective spec and observed facts become desired objects; observed objects become a status.
+//!
+//! Pure: nothing here reads a cluster or a clock. [`desired`] answers with whole objects in the order in which
+//! they are to be applied, [`status`] with the whole status.
+
+mod accelerators;
+mod route;
+mod status;
+mod storage;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use weir_api::names::{self, label};
+
+pub use route::{attach_gateways, check_gateways, parents};
+pub use status::{
+    Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
+    stopped_status,
+};
+
+/// Who the service is: what objects carry in names, labels and owner references.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceIdentity {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`; empty where there is no cluster, and then objects carry no owner reference.
+    pub uid: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What is known of the cluster beside the service.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether gateway, picker and pods speak TLS to each other.
+    pub tls: bool,
+    /// How models are downloaded.
+    pub storage: StorageInitializer,
+    /// Header of model-based routing.
+    pub model_header: String,
+    /// When model-based routing applies.
+    pub model_routing: ModelRouting,
+    /// Whether a gateway that the service names opts out of model-based routing.
+    pub gateway_opts_out: bool,
+    /// The serving certificate; without one no Secret is planned.
+    pub certificate: Option<Certificate>,
+    /// Service accounts of the namespace; `None` when nobody looked.
+    pub accounts: Option<BTreeSet<String>>,
+    /// The live primary Deployment.
+    pub deployment: Option<Value>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            storage: StorageInitializer::default(),
+            model_header: "X-Gateway-Model-Name".to_owned(),
+            model_routing: ModelRouting::Enabled,
+            gateway_opts_out: false,
+            certificate: None,
+            accounts: None,
+            deployment: None,
+        }
+    }
+}
+
+/// When model-based routing applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModelRouting {
+    /// Unless a gateway opts out.
+    #[default]
+    Enabled,
+    /// Whatever gateways say.
+    Forced,
+    /// Never.
+    Disabled,
+}
+
+/// The download container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageInitializer {
+    /// Image.
+    pub image: String,
+    /// CPU request.
+    pub cpu_request: String,
+    /// CPU limit.
+    pub cpu_limit: String,
+    /// Memory request.
+    pub memory_request: String,
+    /// Memory limit.
+    pub memory_limit: String,
+}
+
+impl Default for StorageInitializer {
+    fn default() -> Self {
+        Self {
+            image: names::image::STORAGE_INITIALIZER.to_owned(),
+            cpu_request: "100m".to_owned(),
+            cpu_limit: "1".to_owned(),
+            memory_request: "100Mi".to_owned(),
+            memory_limit: "1Gi".to_owned(),
+        }
+    }
+}
+
+/// A serving certificate, every part base64 of PEM as a Secret holds it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Authority.
+    pub ca: String,
+    /// Certificate.
+    pub certificate: String,
+    /// Private key.
+    pub key: String,
+    /// When to renew, RFC 3339.
+    pub expiration: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate")
+            .field("expiration", &self.expiration)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Annotation on the TLS Secret: when it is renewed.
+pub const CERTIFICATE_EXPIRATION: &str = "certificates.kserve.io/expiration";
+
+/// Why objects cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No pod template after all configs were merged.
+    #[error("spec.template is missing after merging: add containers, or a config that has them")]
+    NoTemplate,
+    /// The template has no container for the engine.
+    #[error(
+        "spec.template.containers has no container named main: name the engine's container main"
+    )]
+    NoMainContainer,
+    /// The model's location has no scheme.
+    #[error(
+        "spec.model.uri {uri:?} has no scheme: write for example hf://org/model or pvc://claim/path"
+    )]
+    NoScheme {
+        /// The location.
+        uri: String,
+    },
+    /// The model's location has a scheme that nothing can download.
+    #[error("spec.model.uri {uri:?}: unsupported schema; use hf, s3, gs, https, pvc, or file")]
+    UnsupportedScheme {
+        /// The location.
+        uri: String,
+    },
+    /// The template names an account that does not exist.
+    #[error(
+        "service account {name} named by spec.template.serviceAccountName does not exist in namespace {namespace}: create it"
+    )]
+    NoAccount {
+        /// The account.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// The managed route has no spec.
+    #[error("spec.router.route has no http.spec after merging: the route preset is missing")]
+    NoRouteSpec,
+    /// A feature that this build does not have.
+    #[error("{field} is not supported by this version: remove it")]
+    NotSupported {
+        /// Path of the field.
+        field: &'static str,
+    },
+}
+
+/// Returns every object wanted for the service with the effective spec `spec`, in the order of application.
+///
+/// # Errors
+/// When the spec cannot be turned into objects; nothing is planned then.
+pub fn desired(
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &Facts,
+) -> Result<Vec<Value>, Error> {
+    let mut objects = workloads(service, spec, facts)?;
+    objects.extend(routes(service, spec, facts)?);
+    Ok(objects)
+}
+
+/// The part of [`desired`] that runs the model: certificate, Deployment, Service.
+///
+/// # Errors
+/// As [`desired`].
+pub fn workloads(
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &Facts,
+) -> Result<Vec<Value>, Error> {
+    if stopped(service) {
+        return Ok(Vec::new());
+    }
+    workload::objects(service, spec, facts)
+}
+
+/// The part of [`desired`] that brings requests there: the managed route.
+///
+/// # Errors
+/// As [`desired`].
+pub fn routes(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Result<Vec<Value>, Error> {
+    if stopped(service) {
+        return Ok(Vec::new());
+    }
+    Ok(route::object(service, spec, facts)?.into_iter().collect())
+}
+
+/// Whether the service is stopped by its annotation.
+#[must_use]
+pub fn stopped(service: &ServiceIdentity) -> bool {
+    service
+        .annotations
+        .get(names::annotation::STOP)
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The name clients call the model by: `spec.model.name`, or the service's name.
+#[must_use]
+pub fn model_name<'a>(service: &'a ServiceIdentity, spec: &'a Value) -> &'a str {
+    match spec.pointer("/model/name").and_then(Value::as_str) {
+        Some(name) if !name.is_empty() => name,
+        _ => &service.name,
+    }
+}
+
+impl ServiceIdentity {
+    /// Reads the identity from a service's `metadata`.
+    #[must_use]
+    pub fn of(object: &Value) -> Self {
+        let text = |key: &str| {
+            object
+                .pointer(&format!("/metadata/{key}"))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let map = |key: &str| strings(object.pointer(&format!("/metadata/{key}")));
+        Self {
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            labels: map("labels"),
+            annotations: map("annotations"),
+        }
+    }
+
+    /// Metadata of a child: name, namespace, labels, owner.
+    fn metadata(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Value {
+        let mut metadata = Map::new();
+        metadata.insert("name".to_owned(), json!(name));
+        metadata.insert("namespace".to_owned(), json!(self.namespace));
+        metadata.insert("labels".to_owned(), json!(labels));
+        if !annotations.is_empty() {
+            metadata.insert("annotations".to_owned(), json!(annotations));
+        }
+        if !self.uid.is_empty() {
+            metadata.insert(
+                "ownerReferences".to_owned(),
+                json!([{
+                    "apiVersion": names::API_VERSION,
+                    "kind": names::SERVICE_KIND,
+                    "name": self.name,
+                    "uid": self.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }]),
+            );
+        }
+        Value::Object(metadata)
+    }
+
+    /// The three labels every child has.
+    fn labels(&self, component: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (label::NAME.to_owned(), self.name.clone()),
+            (label::PART_OF.to_owned(), names::value::PART_OF.to_owned()),
+            (label::COMPONENT.to_owned(), component.to_owned()),
+        ])
+    }
+}
+
+/// The string entries of a map, none when it is absent.
+fn strings(map: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = map.and_then(Value::as_object).into_iter().flatten();
+    entries
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The items of a list, none when it is absent.
+fn items<'a>(parent: &'a Value, pointer: &str) -> &'a [Value] {
+    parent
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// The text at a pointer, empty when it is absent.
+fn text<'a>(parent: &'a Value, pointer: &str) -> &'a str {
+    parent
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Whether anything but null is at a pointer.
+fn present(parent: &Value, pointer: &str) -> bool {
+    parent
+        .pointer(pointer)
+        .is_some_and(|value| !value.is_null())
+}

@@ -1,0 +1,368 @@
+//! What was observed becomes the service's status: conditions, addresses, counts.
+//!
+//! Nothing is said to be ready that was not observed so, and what is not ready says why.
+
+mod conditions;
+mod health;
+mod urls;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use weir_api::names::{ChildNames, condition, kind, reason};
+
+use crate::{ServiceIdentity, items, present, route, stopped};
+use conditions::Conditions;
+pub use health::Health;
+
+/// A step of the reconcile that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Condition that tells of it.
+    pub condition: &'static str,
+    /// Its reason.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+}
+
+/// How a step of the reconcile ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// An earlier step failed.
+    #[default]
+    NotRun,
+    /// Done.
+    Done,
+    /// Failed.
+    Failed(Failure),
+}
+
+/// A gateway that a route in use attaches to.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedGateway {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The gateway, if it exists.
+    pub object: Option<Value>,
+    /// Whether its class exists.
+    pub class_exists: bool,
+    /// The Service in front of it, if there is one.
+    pub service: Option<Value>,
+}
+
+/// Everything a status is made of.
+#[derive(Clone, Debug)]
+pub struct StatusInput<'a> {
+    /// The service.
+    pub service: &'a ServiceIdentity,
+    /// `metadata.generation` of the service as it was read.
+    pub generation: i64,
+    /// The status as it was read; null when there is none.
+    pub previous: &'a Value,
+    /// The effective spec, if configs could be combined.
+    pub spec: Option<&'a Value>,
+    /// Pinned preset names by annotation key.
+    pub pinned: &'a BTreeMap<String, String>,
+    /// Configs that were merged: `{name, namespace, source}`, lowest precedence first.
+    pub applied: &'a [Value],
+    /// How combining configs ended.
+    pub presets: &'a Outcome,
+    /// How applying workloads ended.
+    pub workloads: &'a Outcome,
+    /// How applying routes ended.
+    pub router: &'a Outcome,
+    /// The live primary Deployment.
+    pub deployment: Option<&'a Value>,
+    /// Whether the workload Service exists.
+    pub service_exists: bool,
+    /// Pods of the service.
+    pub pods: &'a [Value],
+    /// The managed route as it should be.
+    pub planned_route: Option<&'a Value>,
+    /// The routes in use as they are: referenced ones in order, then the managed one.
+    pub routes: &'a [Value],
+    /// The gateways of these routes.
+    pub gateways: &'a [ObservedGateway],
+    /// Preferred scheme of URLs.
+    pub url_scheme: &'a str,
+    /// Domain of Services.
+    pub cluster_domain: &'a str,
+    /// Header of model-based routing.
+    pub model_header: &'a str,
+    /// Whether pods speak TLS.
+    pub tls: bool,
+    /// Now, RFC 3339.
+    pub now: &'a str,
+}
+
+/// Conditions of a service that runs nothing.
+const STOPPED: [&str; 9] = [
+    condition::MAIN_WORKLOAD_READY,
+    condition::WORKER_WORKLOAD_READY,
+    condition::PREFILL_WORKLOAD_READY,
+    condition::PREFILL_WORKER_WORKLOAD_READY,
+    condition::SCHEDULER_WORKLOAD_READY,
+    condition::TOKENIZER_READY,
+    condition::INFERENCE_POOL_READY,
+    condition::GATEWAYS_READY,
+    condition::HTTP_ROUTES_READY,
+];
+
+/// Conditions of parts that this version never has.
+const NEVER: [&str; 8] = [
+    condition::WORKER_WORKLOAD_READY,
+    condition::PREFILL_WORKLOAD_READY,
+    condition::PREFILL_WORKER_WORKLOAD_READY,
+    condition::SCALING_READY,
+    condition::PREFILL_SCALING_READY,
+    condition::SCHEDULER_WORKLOAD_READY,
+    condition::TOKENIZER_READY,
+    condition::INFERENCE_POOL_READY,
+];
+
+/// Returns the whole status of a service.
+#[must_use]
+pub fn status(input: &StatusInput<'_>) -> Value {
+    if stopped(input.service) {
+        return stopped_status(input);
+    }
+    let mut conditions = Conditions::read(input.previous);
+    let mut status = base(input);
+
+    match input.presets {
+        Outcome::Done => conditions.set_true(condition::PRESETS_COMBINED),
+        Outcome::Failed(failure) if failure.reason == reason::VALIDATION_UNAVAILABLE => {
+            conditions.set(
+                failure.condition,
+                "Unknown",
+                failure.reason,
+                &failure.message,
+            );
+        }
+        Outcome::Failed(failure) => {
+            conditions.set_false(failure.condition, failure.reason, &failure.message)
+        }
+        Outcome::NotRun => {}
+    }
+    if let (Outcome::Done, Some(spec)) = (input.presets, input.spec) {
+        for unused in NEVER {
+            conditions.remove(unused);
+        }
+        workload_conditions(input, &mut conditions);
+        if *input.router != Outcome::NotRun {
+            router_conditions(input, spec, &mut conditions, &mut status);
+        }
+    }
+    let evaluated = [
+        *input.presets != Outcome::NotRun,
+        *input.workloads != Outcome::NotRun,
+        *input.router != Outcome::NotRun,
+    ];
+    conditions.conclude(evaluated);
+    status.insert(
+        "conditions".to_owned(),
+        conditions.write(input.previous, input.now),
+    );
+    if *input.workloads == Outcome::Done && *input.router == Outcome::Done {
+        status.insert("workloads".to_owned(), counts(input));
+    } else {
+        keep(input.previous, &mut status, "workloads");
+    }
+    Value::Object(status)
+}
+
+/// Returns the whole status of a service that is stopped by its annotation.
+#[must_use]
+pub fn stopped_status(input: &StatusInput<'_>) -> Value {
+    let mut conditions = Conditions::read(input.previous);
+    let message = "Service is stopped";
+    match input.presets {
+        Outcome::Failed(failure) => conditions.set_false(
+            condition::PRESETS_COMBINED,
+            reason::STOPPED,
+            &format!("{message} with warning: {}", failure.message),
+        ),
+        _ => conditions.set_true(condition::PRESETS_COMBINED),
+    }
+    for part in STOPPED {
+        conditions.set_false(part, reason::STOPPED, message);
+    }
+    for gone in [condition::SCALING_READY, condition::PREFILL_SCALING_READY] {
+        conditions.remove(gone);
+    }
+    for (step, part) in [
+        (input.workloads, condition::MAIN_WORKLOAD_READY),
+        (input.router, condition::HTTP_ROUTES_READY),
+    ] {
+        if let Outcome::Failed(failure) = step {
+            conditions.set_false(part, failure.reason, &failure.message);
+        }
+    }
+    conditions.aggregate(condition::WORKLOADS_READY, &condition::WORKLOADS_DEPENDENTS);
+    conditions.aggregate(condition::ROUTER_READY, &condition::ROUTER_DEPENDENTS);
+    conditions.conclude([true; 3]);
+    let mut status = base(input);
+    status.insert(
+        "conditions".to_owned(),
+        conditions.write(input.previous, input.now),
+    );
+    for gone in ["url", "addresses", "router"] {
+        status.remove(gone);
+    }
+    Value::Object(status)
+}
+
+/// What every status has; routing as it was until it is observed anew.
+fn base(input: &StatusInput<'_>) -> Map<String, Value> {
+    let mut status = Map::new();
+    status.insert("observedGeneration".to_owned(), json!(input.generation));
+    if !input.pinned.is_empty() {
+        status.insert("annotations".to_owned(), json!(input.pinned));
+    }
+    let keeps_list = matches!(input.presets, Outcome::Done) && !input.applied.is_empty();
+    if keeps_list {
+        status.insert("appliedConfigs".to_owned(), json!(input.applied));
+    }
+    for key in ["url", "addresses", "router"] {
+        keep(input.previous, &mut status, key);
+    }
+    status
+}
+
+fn keep(previous: &Value, status: &mut Map<String, Value>, key: &str) {
+    if let Some(value) = previous.get(key).filter(|value| !value.is_null()) {
+        status.insert(key.to_owned(), value.clone());
+    }
+}
+
+fn workload_conditions(input: &StatusInput<'_>, conditions: &mut Conditions) {
+    match input.workloads {
+        Outcome::NotRun => return,
+        Outcome::Failed(failure) => {
+            conditions.set_false(failure.condition, failure.reason, &failure.message)
+        }
+        Outcome::Done => {
+            let health = health::deployment(input.deployment, input.pods);
+            conditions.set_health(condition::MAIN_WORKLOAD_READY, &health);
+        }
+    }
+    conditions.aggregate(condition::WORKLOADS_READY, &condition::WORKLOADS_DEPENDENTS);
+}
+
+fn router_conditions(
+    input: &StatusInput<'_>,
+    spec: &Value,
+    conditions: &mut Conditions,
+    status: &mut Map<String, Value>,
+) {
+    conditions.remove(condition::GATEWAYS_READY);
+    conditions.remove(condition::HTTP_ROUTES_READY);
+    match input.router {
+        Outcome::Failed(failure) => {
+            conditions.set_false(failure.condition, failure.reason, &failure.message);
+        }
+        _ if !present(spec, "/router/route") => {
+            status.remove("url");
+            status.remove("router");
+            let scheme = if input.tls { "https" } else { "http" };
+            let host = ChildNames::new(&input.service.name).workload_service();
+            let url = format!(
+                "{scheme}://{host}.{}.svc.{}",
+                input.service.namespace, input.cluster_domain
+            );
+            status.insert("addresses".to_owned(), json!([{ "url": url }]));
+            gateways_condition(input, spec, conditions);
+        }
+        _ => match urls::discover(input, spec) {
+            Ok(found) => {
+                status.remove("url");
+                status.remove("addresses");
+                status.remove("router");
+                if let Some(url) = found.url {
+                    status.insert("url".to_owned(), json!(url));
+                }
+                if !found.addresses.is_empty() {
+                    status.insert("addresses".to_owned(), json!(found.addresses));
+                }
+                if !found.gateways.is_empty() {
+                    status.insert("router".to_owned(), json!({"gateways": found.gateways}));
+                }
+                gateways_condition(input, spec, conditions);
+                conditions.set_health(condition::HTTP_ROUTES_READY, &health::routes(input.routes));
+            }
+            Err(message) => conditions.set_false(
+                condition::HTTP_ROUTES_READY,
+                reason::HTTP_ROUTE_RECONCILE_ERROR,
+                &format!("Failed to reconcile HTTPRoute: {message}"),
+            ),
+        },
+    }
+    conditions.aggregate(condition::ROUTER_READY, &condition::ROUTER_DEPENDENTS);
+}
+
+fn gateways_condition(input: &StatusInput<'_>, spec: &Value, conditions: &mut Conditions) {
+    if !items(spec, "/router/gateway/refs").is_empty() {
+        conditions.set_health(condition::GATEWAYS_READY, &health::gateways(input.gateways));
+    }
+}
+
+fn counts(input: &StatusInput<'_>) -> Value {
+    let names = ChildNames::new(&input.service.name);
+    let ready = input
+        .deployment
+        .and_then(|d| d.pointer("/status/availableReplicas"))
+        .and_then(Value::as_i64);
+    let mut counts = json!({
+        "primary": {
+            "apiGroup": kind::DEPLOYMENT.group,
+            "kind": kind::DEPLOYMENT.kind,
+            "name": names.deployment(),
+            "readyReplicas": ready.unwrap_or(0),
+        },
+    });
+    if input.service_exists {
+        counts["service"] =
+            json!({"kind": kind::CORE_SERVICE.kind, "name": names.workload_service()});
+    }
+    counts
+}
+
+/// The gateways that the routes and the service's references name, without what is to be looked up.
+#[must_use]
+pub fn observed_gateways_of(
+    routes: &[Value],
+    spec: &Value,
+    namespace: &str,
+) -> Vec<ObservedGateway> {
+    let mut found: Vec<ObservedGateway> = Vec::new();
+    let mut add = |namespace: &str, name: &str| {
+        if !name.is_empty()
+            && !found
+                .iter()
+                .any(|g| g.namespace == namespace && g.name == name)
+        {
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            found.push(ObservedGateway {
+                namespace,
+                name,
+                ..ObservedGateway::default()
+            });
+        }
+    };
+    for one in routes {
+        for (namespace, name, _) in route::parents(one) {
+            add(namespace, name);
+        }
+    }
+    for one in items(spec, "/router/gateway/refs") {
+        let own = crate::text(one, "/namespace");
+        add(
+            if own.is_empty() { namespace } else { own },
+            crate::text(one, "/name"),
+        );
+    }
+    found
+}

@@ -1,0 +1,254 @@
+//! Whether an observed child is ready, and if not why.
+
+use serde_json::Value;
+use weir_api::names::{kind, reason};
+
+use super::ObservedGateway;
+use crate::{items, text};
+
+/// Whether something is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Observed to be ready.
+    Ready,
+    /// Not observed to be ready.
+    NotReady {
+        /// One word.
+        reason: String,
+        /// The cause.
+        message: String,
+    },
+}
+
+impl Health {
+    fn not_ready(reason: &str, message: impl Into<String>) -> Self {
+        Self::NotReady {
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// A Deployment is ready when it says so; the message names what its pods wait for.
+pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
+    let Some(live) = live else {
+        return Health::not_ready(reason::PROGRESSING, "the Deployment does not exist yet");
+    };
+    let mut found = (reason::PROGRESSING.to_owned(), String::new());
+    for one in items(live, "/status/conditions") {
+        let (status, why) = (
+            text(one, "/status"),
+            (
+                text(one, "/reason").to_owned(),
+                text(one, "/message").to_owned(),
+            ),
+        );
+        match text(one, "/type") {
+            "Progressing" if status == "False" => found = why,
+            "Available" if status == "True" => return Health::Ready,
+            "Available" => {
+                found = why;
+                break;
+            }
+            _ => {}
+        }
+    }
+    let causes = pod_causes(pods);
+    let (reason, message) = found;
+    let message = match (message.is_empty(), causes.is_empty()) {
+        (_, true) => message,
+        (true, false) => causes,
+        (false, false) => format!("{message} {causes}"),
+    };
+    Health::NotReady { reason, message }
+}
+
+/// The first thing that each of a few pods waits for.
+fn pod_causes(pods: &[Value]) -> String {
+    const SHOWN: usize = 3;
+    let all: Vec<String> = pods.iter().filter_map(pod_cause).collect();
+    let mut causes = all
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    if all.len() > SHOWN {
+        causes.push_str(&format!("; and {} more pods", all.len() - SHOWN));
+    }
+    causes
+}
+
+fn pod_cause(pod: &Value) -> Option<String> {
+    let name = text(pod, "/metadata/name");
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        return None;
+    }
+    let containers = items(pod, "/status/initContainerStatuses")
+        .iter()
+        .chain(items(pod, "/status/containerStatuses"));
+    for container in containers {
+        for (pointer, ordinary) in [
+            (
+                "/state/waiting",
+                &["PodInitializing", "ContainerCreating"][..],
+            ),
+            ("/state/terminated", &["Completed"][..]),
+            ("/lastState/terminated", &["Completed"][..]),
+        ] {
+            let why = text(container, &format!("{pointer}/reason"));
+            if why.is_empty() || ordinary.contains(&why) {
+                continue;
+            }
+            let detail = text(container, &format!("{pointer}/message"));
+            let separator = if detail.is_empty() { "" } else { ": " };
+            let container = text(container, "/name");
+            return Some(format!(
+                "pod {name}, container {container}: {why}{separator}{detail}"
+            ));
+        }
+    }
+    let scheduled = items(pod, "/status/conditions")
+        .iter()
+        .find(|c| c["type"] == "PodScheduled")?;
+    (scheduled["status"] == "False").then(|| {
+        format!(
+            "pod {name}: {}: {}",
+            text(scheduled, "/reason"),
+            text(scheduled, "/message")
+        )
+    })
+}
+
+/// Gateways are ready when every one is programmed.
+pub(super) fn gateways(gateways: &[ObservedGateway]) -> Health {
+    let programmed = |gateway: &&ObservedGateway| {
+        let conditions = gateway
+            .object
+            .as_ref()
+            .map_or(&[][..], |object| items(object, "/status/conditions"));
+        conditions
+            .iter()
+            .any(|c| c["type"] == "Programmed" && c["status"] == "True")
+    };
+    let missing: Vec<String> = gateways
+        .iter()
+        .filter(|g| !programmed(g))
+        .map(|g| format!("{}/{}", g.namespace, g.name))
+        .collect();
+    if missing.is_empty() {
+        return Health::Ready;
+    }
+    let message = format!(
+        "The following Gateways are not ready: [{}]",
+        missing.join(" ")
+    );
+    Health::not_ready(reason::GATEWAYS_NOT_READY, message)
+}
+
+/// Routes are ready when each is accepted, with its backends resolved, by every parent.
+pub(super) fn routes(routes: &[Value]) -> Health {
+    let causes: Vec<String> = routes.iter().filter_map(route_cause).collect();
+    if causes.is_empty() {
+        return Health::Ready;
+    }
+    let message = format!(
+        "The following HTTPRoutes are not ready: [{}]",
+        causes.join(" ")
+    );
+    Health::not_ready(reason::HTTP_ROUTES_NOT_READY, message)
+}
+
+fn route_cause(route: &Value) -> Option<String> {
+    let id = format!(
+        "{}/{}",
+        text(route, "/metadata/namespace"),
+        text(route, "/metadata/name")
+    );
+    let parents = items(route, "/spec/parentRefs");
+    if parents.is_empty() {
+        return Some(format!("{id}: no parentRefs"));
+    }
+    let entries: Vec<&Value> = items(route, "/status/parents")
+        .iter()
+        .filter(|entry| condition(entry, "Accepted").is_some())
+        .collect();
+    for parent in parents {
+        if !entries
+            .iter()
+            .any(|entry| same_parent(route, parent, &entry["parentRef"]))
+        {
+            let namespace = or(
+                text(parent, "/namespace"),
+                text(route, "/metadata/namespace"),
+            );
+            let section = text(parent, "/sectionName");
+            let section = if section.is_empty() {
+                String::new()
+            } else {
+                format!(" section {section}")
+            };
+            let name = text(parent, "/name");
+            return Some(format!(
+                "{id}: no status from a gateway for parent {namespace}/{name}{section}"
+            ));
+        }
+    }
+    let generation = route
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    for entry in entries {
+        for kind in ["Accepted", "ResolvedRefs"] {
+            let Some(one) = condition(entry, kind) else {
+                return Some(format!(
+                    "{id}: \"Unknown\" (reason \"ConditionMissing\", message \"{kind} is missing\")"
+                ));
+            };
+            let seen = one
+                .get("observedGeneration")
+                .and_then(Value::as_i64)
+                .unwrap_or(0);
+            if seen > 0 && seen < generation {
+                return Some(format!(
+                    "{id}: \"Unknown\" (reason \"Stale\", message \"{kind} is of generation {seen}, the route of {generation}\")"
+                ));
+            }
+            if one["status"] != "True" {
+                return Some(format!(
+                    "{id}: \"{}\" (reason \"{}\", message \"{}\")",
+                    text(one, "/status"),
+                    text(one, "/reason"),
+                    text(one, "/message")
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn condition<'a>(entry: &'a Value, kind: &str) -> Option<&'a Value> {
+    items(entry, "/conditions")
+        .iter()
+        .find(|c| c["type"] == kind)
+}
+
+/// Whether a status entry's reference means this parent.
+fn same_parent(route: &Value, parent: &Value, reference: &Value) -> bool {
+    let own = text(route, "/metadata/namespace");
+    let key = |one: &Value| {
+        (
+            or(text(one, "/group"), kind::GATEWAY.group).to_owned(),
+            or(text(one, "/kind"), kind::GATEWAY.kind).to_owned(),
+            or(text(one, "/namespace"), own).to_owned(),
+            text(one, "/name").to_owned(),
+            text(one, "/sectionName").to_owned(),
+            one.get("port").and_then(Value::as_i64).unwrap_or(0),
+        )
+    };
+    key(parent) == key(reference)
+}
+
+fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
+}
