@@ -3,6 +3,8 @@
 //! Pure data and pure functions: the wire types of `LLMInferenceService` and `LLMInferenceServiceConfig`, the
 //! names of everything derived from them, and the schemas of the built-in kinds.
 
+pub mod builtin;
+pub mod crds;
 mod kind;
 pub mod names;
 pub mod v1alpha1;

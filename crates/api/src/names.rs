@@ -133,8 +133,12 @@ pub mod annotation {
 }
 
 /// Prefixes of service annotations that reach workloads and their pods.
-pub const PROPAGATED_ANNOTATIONS: &[&str] =
-    &["k8s.v1.cni.cncf.io", "kueue.x-k8s.io", "prometheus.io", "internal.serving.kserve.io/localmodel"];
+pub const PROPAGATED_ANNOTATIONS: &[&str] = &[
+    "k8s.v1.cni.cncf.io",
+    "kueue.x-k8s.io",
+    "prometheus.io",
+    "internal.serving.kserve.io/localmodel",
+];
 /// Prefix of service annotations that reach LeaderWorkerSets too.
 pub const PROPAGATED_LWS_ANNOTATION: &str = "leaderworkerset.sigs.k8s.io";
 /// Prefixes of service labels that reach workloads and their pods.

@@ -9,7 +9,9 @@ pub use crate::v1alpha2::{Condition, GatewayStatus, ObjectReference, SchedulerSt
 
 use crate::RawObject;
 use crate::kind::resource;
-use crate::v1alpha2::{LocalObjectReference, ParallelismSpec, RolloutStrategy, RouterSpec, ScalingSpec};
+use crate::v1alpha2::{
+    LocalObjectReference, ParallelismSpec, RolloutStrategy, RouterSpec, ScalingSpec,
+};
 use crate::v1alpha2::{StorageInitializerSpec, TracingSpec};
 
 resource! {

@@ -3,8 +3,9 @@
 mod status;
 
 pub use status::{
-    Address, AppliedConfig, Condition, GatewayStatus, GroupMember, GroupStatus, LLMInferenceServiceConfigStatus,
-    LLMInferenceServiceStatus, ObjectReference, RouterStatus, SchedulerStatus, WorkloadStatus, WorkloadsStatus,
+    Address, AppliedConfig, Condition, GatewayStatus, GroupMember, GroupStatus,
+    LLMInferenceServiceConfigStatus, LLMInferenceServiceStatus, ObjectReference, RouterStatus,
+    SchedulerStatus, WorkloadStatus, WorkloadsStatus,
 };
 
 use std::collections::BTreeMap;
@@ -175,7 +176,10 @@ pub struct ParallelismSpec {
     #[serde(rename = "dataRPCPort", skip_serializing_if = "Option::is_none")]
     pub data_rpc_port: Option<i32>,
     /// `--enable-expert-parallel`. Reads a boolean or an integer (above 1 means true); written only when true.
-    #[serde(deserialize_with = "bool_or_integer", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "bool_or_integer",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub expert: bool,
 }
 
@@ -202,7 +206,10 @@ impl ParallelismSpec {
     #[must_use]
     pub fn group_size(&self) -> Option<i32> {
         if self.is_data_parallel() {
-            let (data, local) = (self.data.unwrap_or(1).max(1), self.data_local.unwrap_or(1).max(1));
+            let (data, local) = (
+                self.data.unwrap_or(1).max(1),
+                self.data_local.unwrap_or(1).max(1),
+            );
             Some((data / local).max(1))
         } else {
             self.pipeline.filter(|n| *n > 0)

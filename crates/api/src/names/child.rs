@@ -11,12 +11,23 @@ pub fn child(parent: &str, suffix: &str) -> String {
         return format!("{parent}{suffix}");
     }
     if suffix.len() < HEAD {
-        return format!("{}{}{suffix}", prefix(parent, HEAD - suffix.len()), md5::hex(parent.as_bytes()));
+        return format!(
+            "{}{}{suffix}",
+            prefix(parent, HEAD - suffix.len()),
+            md5::hex(parent.as_bytes())
+        );
     }
-    let mut name = format!("{}{}", prefix(parent, HEAD), md5::hex(format!("{parent}{suffix}").as_bytes()));
+    let mut name = format!(
+        "{}{}",
+        prefix(parent, HEAD),
+        md5::hex(format!("{parent}{suffix}").as_bytes())
+    );
     let room = LIMIT.saturating_sub(name.len());
     name.push_str(prefix(suffix, room));
-    name.truncate(name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).len());
+    name.truncate(
+        name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+            .len(),
+    );
     name
 }
 
@@ -124,7 +135,12 @@ impl ChildNames<'_> {
 
 /// MD5 (RFC 1321), only for names: existing installations use it.
 mod md5 {
-    const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+    const SHIFTS: [[u32; 4]; 4] = [
+        [7, 12, 17, 22],
+        [5, 9, 14, 20],
+        [4, 11, 16, 23],
+        [6, 10, 15, 21],
+    ];
 
     /// The digest in lower-case hexadecimal.
     pub(super) fn hex(data: &[u8]) -> String {
@@ -149,7 +165,10 @@ mod md5 {
                     _ => (c ^ (b | !d), (7 * i) % 16),
                 };
                 let constant = (((i + 1) as f64).sin().abs() * 4_294_967_296.0) as u32;
-                let sum = a.wrapping_add(f).wrapping_add(constant).wrapping_add(words[g]);
+                let sum = a
+                    .wrapping_add(f)
+                    .wrapping_add(constant)
+                    .wrapping_add(words[g]);
                 (a, d, c) = (d, c, b);
                 b = b.wrapping_add(sum.rotate_left(SHIFTS[i / 16][i % 4]));
             }
@@ -157,7 +176,11 @@ mod md5 {
                 *total = total.wrapping_add(part);
             }
         }
-        state.iter().flat_map(|word| word.to_le_bytes()).map(|byte| format!("{byte:02x}")).collect()
+        state
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -174,9 +197,21 @@ mod tests {
                 "-kserve-self-signed-certs",
                 "aaaaaa6eb6a030bcce166534b95bc2ab45d9cf-kserve-self-signed-certs",
             ),
-            (&"a".repeat(63), "-kserve", "aaaaaaaaaaaaaaaaaaaaaaaab06521f39153d618550606be297466d5-kserve"),
-            (&"b".repeat(70), "-inference-pool", "bbbbbbbbbbbbbbbbfafbbc49263ea398fb61346965d7dd98-inference-pool"),
-            ("lora-pvc-", &"x".repeat(60), "lora-pvc-57df73b68dd809bd5bc493a0f334076exxxxxxxxxxxxxxxxxxxxxx"),
+            (
+                &"a".repeat(63),
+                "-kserve",
+                "aaaaaaaaaaaaaaaaaaaaaaaab06521f39153d618550606be297466d5-kserve",
+            ),
+            (
+                &"b".repeat(70),
+                "-inference-pool",
+                "bbbbbbbbbbbbbbbbfafbbc49263ea398fb61346965d7dd98-inference-pool",
+            ),
+            (
+                "lora-pvc-",
+                &"x".repeat(60),
+                "lora-pvc-57df73b68dd809bd5bc493a0f334076exxxxxxxxxxxxxxxxxxxxxx",
+            ),
         ];
         for (parent, suffix, want) in table {
             assert_eq!(child(parent, suffix), want);

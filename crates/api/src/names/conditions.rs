@@ -55,8 +55,13 @@ pub mod condition {
         PREFILL_SCALING_READY,
     ];
     /// What [`ROUTER_READY`] depends on, first one first.
-    pub const ROUTER_DEPENDENTS: [&str; 5] =
-        [GATEWAYS_READY, HTTP_ROUTES_READY, INFERENCE_POOL_READY, SCHEDULER_WORKLOAD_READY, TOKENIZER_READY];
+    pub const ROUTER_DEPENDENTS: [&str; 5] = [
+        GATEWAYS_READY,
+        HTTP_ROUTES_READY,
+        INFERENCE_POOL_READY,
+        SCHEDULER_WORKLOAD_READY,
+        TOKENIZER_READY,
+    ];
 }
 
 /// Reasons of conditions and events.

@@ -19,24 +19,53 @@ pub struct Kind {
 }
 
 impl Kind {
-    const fn new(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Self {
-        Self { group, version, kind, plural, namespaced: true }
+    const fn new(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            namespaced: true,
+        }
     }
 
-    const fn cluster(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Self {
-        Self { group, version, kind, plural, namespaced: false }
+    const fn cluster(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            namespaced: false,
+        }
     }
 
     /// `apiVersion` as objects carry it.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// What a client needs for a `DynamicObject`.
     #[must_use]
     pub fn api_resource(&self) -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, self.version, self.kind), self.plural)
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(self.group, self.version, self.kind),
+            self.plural,
+        )
     }
 }
 
@@ -48,33 +77,64 @@ pub mod kind {
     const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
     /// Our service.
-    pub const SERVICE: Kind = Kind::new(SERVING, "v1alpha2", "LLMInferenceService", "llminferenceservices");
+    pub const SERVICE: Kind = Kind::new(
+        SERVING,
+        "v1alpha2",
+        "LLMInferenceService",
+        "llminferenceservices",
+    );
     /// Our config.
-    pub const CONFIG: Kind =
-        Kind::new(SERVING, "v1alpha2", "LLMInferenceServiceConfig", "llminferenceserviceconfigs");
+    pub const CONFIG: Kind = Kind::new(
+        SERVING,
+        "v1alpha2",
+        "LLMInferenceServiceConfig",
+        "llminferenceserviceconfigs",
+    );
     /// Gateway API.
-    pub const GATEWAY_CLASS: Kind = Kind::cluster(GATEWAY_API, "v1", "GatewayClass", "gatewayclasses");
+    pub const GATEWAY_CLASS: Kind =
+        Kind::cluster(GATEWAY_API, "v1", "GatewayClass", "gatewayclasses");
     /// Gateway API.
     pub const GATEWAY: Kind = Kind::new(GATEWAY_API, "v1", "Gateway", "gateways");
     /// Gateway API.
     pub const HTTP_ROUTE: Kind = Kind::new(GATEWAY_API, "v1", "HTTPRoute", "httproutes");
     /// Gateway API inference extension.
-    pub const INFERENCE_POOL: Kind =
-        Kind::new("inference.networking.k8s.io", "v1", "InferencePool", "inferencepools");
+    pub const INFERENCE_POOL: Kind = Kind::new(
+        "inference.networking.k8s.io",
+        "v1",
+        "InferencePool",
+        "inferencepools",
+    );
     /// Gateway API inference extension, before v1.
-    pub const INFERENCE_POOL_ALPHA: Kind =
-        Kind::new("inference.networking.x-k8s.io", "v1alpha2", "InferencePool", "inferencepools");
+    pub const INFERENCE_POOL_ALPHA: Kind = Kind::new(
+        "inference.networking.x-k8s.io",
+        "v1alpha2",
+        "InferencePool",
+        "inferencepools",
+    );
     /// Gateway API inference extension.
-    pub const INFERENCE_OBJECTIVE: Kind =
-        Kind::new("inference.networking.x-k8s.io", "v1alpha2", "InferenceObjective", "inferenceobjectives");
+    pub const INFERENCE_OBJECTIVE: Kind = Kind::new(
+        "inference.networking.x-k8s.io",
+        "v1alpha2",
+        "InferenceObjective",
+        "inferenceobjectives",
+    );
     /// Gateway API inference extension, before objectives.
-    pub const INFERENCE_MODEL: Kind =
-        Kind::new("inference.networking.x-k8s.io", "v1alpha2", "InferenceModel", "inferencemodels");
+    pub const INFERENCE_MODEL: Kind = Kind::new(
+        "inference.networking.x-k8s.io",
+        "v1alpha2",
+        "InferenceModel",
+        "inferencemodels",
+    );
     /// Groups of pods.
-    pub const LEADER_WORKER_SET: Kind =
-        Kind::new("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", "leaderworkersets");
+    pub const LEADER_WORKER_SET: Kind = Kind::new(
+        "leaderworkerset.x-k8s.io",
+        "v1",
+        "LeaderWorkerSet",
+        "leaderworkersets",
+    );
     /// KEDA.
-    pub const SCALED_OBJECT: Kind = Kind::new("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
+    pub const SCALED_OBJECT: Kind =
+        Kind::new("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
     /// apps.
     pub const DEPLOYMENT: Kind = Kind::new("apps", "v1", "Deployment", "deployments");
     /// apps.
@@ -92,13 +152,27 @@ pub mod kind {
     /// rbac.
     pub const ROLE: Kind = Kind::new("rbac.authorization.k8s.io", "v1", "Role", "roles");
     /// rbac.
-    pub const ROLE_BINDING: Kind = Kind::new("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings");
+    pub const ROLE_BINDING: Kind = Kind::new(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "RoleBinding",
+        "rolebindings",
+    );
     /// rbac.
-    pub const CLUSTER_ROLE_BINDING: Kind =
-        Kind::cluster("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings");
+    pub const CLUSTER_ROLE_BINDING: Kind = Kind::cluster(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+    );
     /// discovery.
-    pub const ENDPOINT_SLICE: Kind = Kind::new("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
+    pub const ENDPOINT_SLICE: Kind =
+        Kind::new("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
     /// autoscaling.
-    pub const HORIZONTAL_POD_AUTOSCALER: Kind =
-        Kind::new("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
+    pub const HORIZONTAL_POD_AUTOSCALER: Kind = Kind::new(
+        "autoscaling",
+        "v2",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    );
 }

@@ -1,0 +1,251 @@
+//! CustomResourceDefinitions: ours, and those of others that a machine without a cluster needs.
+//!
+//! What is ours is written down in `schemas/serving.*.json`; embedded types of Kubernetes come from
+//! [`crate::builtin`], so that they carry the same list types as the built-in kinds.
+
+use serde_json::{Map, Value, json};
+
+use crate::{builtin, names};
+
+/// Our two CRDs: services first, then configs. No conversion webhook: who needs one fills it in.
+#[must_use]
+pub fn own() -> Vec<Value> {
+    vec![own_crd(&SERVICE), own_crd(&CONFIG)]
+}
+
+/// CRDs of others as a usual cluster has them: Gateway API, inference extension, LeaderWorkerSet.
+#[must_use]
+pub fn foreign() -> Vec<Value> {
+    [
+        include_str!("../schemas/gatewayclasses.json"),
+        include_str!("../schemas/gateways.json"),
+        include_str!("../schemas/httproutes.json"),
+        include_str!("../schemas/inferencepools.json"),
+        include_str!("../schemas/inferenceobjectives.json"),
+        include_str!("../schemas/leaderworkersets.json"),
+    ]
+    .into_iter()
+    .map(|text| expand(&embedded(text), &Map::new()))
+    .collect()
+}
+
+struct Own {
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+    is_config: bool,
+}
+
+const SERVICE: Own = Own {
+    kind: names::SERVICE_KIND,
+    plural: names::SERVICE_PLURAL,
+    singular: "llminferenceservice",
+    short_names: &["llmisvc"],
+    is_config: false,
+};
+
+const CONFIG: Own = Own {
+    kind: names::CONFIG_KIND,
+    plural: names::CONFIG_PLURAL,
+    singular: "llminferenceserviceconfig",
+    short_names: &[],
+    is_config: true,
+};
+
+fn own_crd(own: &Own) -> Value {
+    let mut crd_names = json!({
+        "kind": own.kind,
+        "listKind": format!("{}List", own.kind),
+        "plural": own.plural,
+        "singular": own.singular,
+    });
+    if !own.short_names.is_empty() {
+        crd_names["shortNames"] = json!(own.short_names);
+    }
+    let versions = [
+        (
+            names::OLD_VERSION,
+            false,
+            include_str!("../schemas/serving.v1alpha1.json"),
+        ),
+        (
+            names::VERSION,
+            true,
+            include_str!("../schemas/serving.v1alpha2.json"),
+        ),
+    ]
+    .map(|(version, storage, text)| {
+        json!({
+            "name": version,
+            "served": true,
+            "storage": storage,
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": printer_columns(own.is_config),
+            "schema": {"openAPIV3Schema": object_schema(&embedded(text), own.is_config)},
+        })
+    });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{}.{}", own.plural, names::GROUP)},
+        "spec": {
+            "group": names::GROUP,
+            "names": crd_names,
+            "scope": "Namespaced",
+            "versions": versions,
+        },
+    })
+}
+
+fn printer_columns(is_config: bool) -> Value {
+    let ready = json!({"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"});
+    let reason = json!({"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"});
+    let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"});
+    if is_config {
+        return json!([ready, reason, age]);
+    }
+    json!([
+        {"name": "URL", "type": "string", "jsonPath": ".status.url"},
+        ready,
+        reason,
+        age,
+        {"name": "URLs", "type": "string", "jsonPath": ".status.addresses[*].url", "priority": 1},
+    ])
+}
+
+/// The root schema of one version.
+fn object_schema(source: &Value, is_config: bool) -> Value {
+    let empty = Map::new();
+    let definitions = source
+        .get("definitions")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let mut spec = expand(&source["spec"], definitions);
+    let workload = expand(&source["definitions"]["Workload"], definitions);
+    if let (Some(spec), Some(workload)) = (spec.as_object_mut(), workload.as_object()) {
+        // The primary workload is inlined at the top.
+        if let Some(rules) = workload.get("x-kubernetes-validations") {
+            spec.insert("x-kubernetes-validations".to_owned(), rules.clone());
+        }
+        if let (Some(Value::Object(properties)), Some(Value::Object(inlined))) =
+            (spec.get_mut("properties"), workload.get("properties"))
+        {
+            properties.extend(inlined.clone());
+        }
+    }
+    if is_config {
+        for path in RELAXED {
+            if let Some(schema) = descend(&mut spec, path) {
+                relax(schema);
+            }
+        }
+        if let Some(schema) = descend(&mut spec, &["router", "scheduler", "pool", "spec"]) {
+            relax(schema);
+        }
+    }
+    let status = expand(
+        &source[if is_config { "configStatus" } else { "status" }],
+        definitions,
+    );
+    json!({
+        "type": "object",
+        "description": if is_config { "A part of a service's spec that services inherit." } else { "A language model served under one name." },
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    })
+}
+
+/// Where a config may hold template expressions, so that nothing but the types is checked.
+const RELAXED: &[&[&str]] = &[
+    &["router", "route", "http", "spec"],
+    &["template"],
+    &["worker"],
+    &["prefill", "template"],
+    &["prefill", "worker"],
+    &["router", "scheduler", "template"],
+    &["router", "scheduler", "tokenizer", "template"],
+];
+
+fn descend<'a>(schema: &'a mut Value, path: &[&str]) -> Option<&'a mut Value> {
+    path.iter().try_fold(schema, |schema, field| {
+        schema.get_mut("properties")?.get_mut(*field)
+    })
+}
+
+/// Takes away what a template expression would break: patterns, lower bounds of length, rules.
+fn relax(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    for key in [
+        "pattern",
+        "minLength",
+        "minItems",
+        "minProperties",
+        "x-kubernetes-validations",
+    ] {
+        object.remove(key);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(key) {
+            relax(inner);
+        }
+    }
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(relax);
+    }
+}
+
+/// Replaces `{"$ref": NAME}` by a definition of the same file, a shared schema or a built-in type.
+fn expand(schema: &Value, definitions: &Map<String, Value>) -> Value {
+    match schema {
+        Value::Object(object) => {
+            let Some(name) = object.get("$ref").and_then(Value::as_str) else {
+                return Value::Object(
+                    object
+                        .iter()
+                        .map(|(k, v)| (k.clone(), expand(v, definitions)))
+                        .collect(),
+                );
+            };
+            match name {
+                // Presets bring the containers, so a service need not.
+                "PodSpec" => without_required(builtin::pod_spec()),
+                "PodSpecRequired" => builtin::pod_spec(),
+                "PersistentVolumeClaimSpec" => {
+                    builtin::definition("io.k8s.api.core.v1.PersistentVolumeClaimSpec")
+                        .unwrap_or_default()
+                }
+                "HTTPRouteSpec" => embedded(include_str!("../schemas/httproutespec.json")),
+                other => definitions
+                    .get(other)
+                    .map_or(Value::Null, |found| expand(found, definitions)),
+            }
+        }
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| expand(item, definitions)).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn without_required(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("required");
+    }
+    schema
+}
+
+/// A file compiled into this crate; the tests parse every one.
+fn embedded(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
