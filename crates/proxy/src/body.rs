@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use weir_runtime::http::{Body, BoxError, empty, full};
 
@@ -22,6 +23,9 @@ pub enum TooLarge {
         /// Most bytes that are taken.
         limit: usize,
     },
+    /// So many bodies are held already that this one has no room.
+    #[error("too many request bodies are being read at once")]
+    Room,
     /// The sender broke off.
     #[error("the body could not be read")]
     Read(#[source] BoxError),
@@ -45,6 +49,46 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    collect(body, limit, |_| true).await
+}
+
+/// Reads `body` whole as [`collect_limited`] does, taking a permit of `room` for each byte that is held.
+/// The permits live as long as what is returned with the bytes.
+///
+/// # Errors
+/// Also when `room` has no permits left.
+pub async fn collect_in<B>(
+    body: B,
+    limit: usize,
+    room: &Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), TooLarge>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    let bytes = collect(body, limit, |length| {
+        let Ok(length) = u32::try_from(length) else { return false };
+        match (Arc::clone(room).try_acquire_many_owned(length), &mut held) {
+            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(first), none) => *none = Some(first),
+            (Err(_), _) => return false,
+        }
+        true
+    });
+    let bytes = bytes.await?;
+    Ok((bytes, held))
+}
+
+async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut reserve: impl FnMut(usize) -> bool,
+) -> Result<Bytes, TooLarge>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     if body.size_hint().lower() > limit as u64 {
         return Err(TooLarge::Limit { limit });
     }
@@ -58,6 +102,9 @@ where
         let have = first.as_ref().map_or(0, Bytes::len) + whole.len();
         if data.len() > limit.saturating_sub(have) {
             return Err(TooLarge::Limit { limit });
+        }
+        if !reserve(data.len()) {
+            return Err(TooLarge::Room);
         }
         // One frame needs no copy.
         if have == 0 {
@@ -205,13 +252,19 @@ mod tests {
             collect_limited(full("abcde"), 4).await,
             Err(TooLarge::Limit { limit: 4 })
         ));
-        let frames = futures::stream::iter(["ab", "cd", "e"].map(|part| {
-            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(part.as_bytes())))
-        }));
-        let streamed = http_body_util::StreamBody::new(frames.clone());
-        assert_eq!(collect_limited(streamed, 5).await.unwrap(), "abcde");
-        let streamed = http_body_util::StreamBody::new(frames);
-        assert!(collect_limited(streamed, 4).await.is_err());
+        let streamed = || {
+            http_body_util::StreamBody::new(futures::stream::iter(["ab", "cd", "e"].map(|part| {
+                Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(part.as_bytes())))
+            })))
+        };
+        assert_eq!(collect_limited(streamed(), 5).await.unwrap(), "abcde");
+        assert!(collect_limited(streamed(), 4).await.is_err());
+        let room = Arc::new(Semaphore::new(7));
+        let (bytes, held) = collect_in(streamed(), 5, &room).await.unwrap();
+        assert_eq!((bytes, room.available_permits()), ("abcde".into(), 2));
+        assert!(matches!(collect_in(streamed(), 5, &room).await, Err(TooLarge::Room)));
+        drop(held);
+        assert_eq!(room.available_permits(), 7);
     }
 
     #[tokio::test]

@@ -99,6 +99,7 @@ impl From<&TooLarge> for Problem {
                 "invalid_request_error",
                 format!("{error}; send a smaller request"),
             ),
+            TooLarge::Room => Self::unavailable(format!("{error}; try again")),
             TooLarge::Read(_) => Self::bad_request(chain(error)),
         }
     }
