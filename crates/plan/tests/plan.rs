@@ -1,0 +1,146 @@
+//! Rules of single objects, as tables.
+
+use serde_json::{Value, json};
+use weir_plan::{Error, Facts, ServiceIdentity, desired};
+
+fn service() -> ServiceIdentity {
+    ServiceIdentity {
+        name: "llama".to_owned(),
+        namespace: "demo".to_owned(),
+        ..ServiceIdentity::default()
+    }
+}
+
+fn spec() -> Value {
+    json!({
+        "model": {"uri": "hf://org/model", "name": "org/model"},
+        "template": {"containers": [{"name": "main", "image": "engine"}]},
+    })
+}
+
+fn deployment(spec: &Value, facts: &Facts) -> Value {
+    let objects = desired(&service(), spec, facts).unwrap();
+    objects
+        .into_iter()
+        .find(|object| object["kind"] == "Deployment")
+        .unwrap()
+}
+
+#[test]
+fn replicas_are_ours_only_when_the_service_sets_them() {
+    let mut spec = spec();
+    assert_eq!(
+        deployment(&spec, &Facts::default()).pointer("/spec/replicas"),
+        None
+    );
+    spec["replicas"] = json!(0);
+    assert_eq!(deployment(&spec, &Facts::default())["spec"]["replicas"], 0);
+}
+
+#[test]
+fn a_live_selector_stays_and_pods_match_it() {
+    let live =
+        json!({"spec": {"selector": {"matchLabels": {"llm-d.ai/role": "decode", "old": "1"}}}});
+    let facts = Facts {
+        deployment: Some(live),
+        ..Facts::default()
+    };
+    let planned = deployment(&spec(), &facts);
+    assert_eq!(
+        planned["spec"]["selector"]["matchLabels"],
+        json!({"llm-d.ai/role": "decode", "old": "1"})
+    );
+    assert_eq!(
+        planned["spec"]["template"]["metadata"]["labels"]["old"],
+        "1"
+    );
+}
+
+#[test]
+fn gpus_follow_from_parallelism_unless_something_else_says() {
+    let gpu = |spec: &Value, facts: &Facts| {
+        let planned = deployment(spec, facts);
+        planned
+            .pointer("/spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu")
+            .cloned()
+    };
+    let mut spec = spec();
+    assert_eq!(gpu(&spec, &Facts::default()), None);
+    spec["parallelism"] = json!({"tensor": 2, "dataLocal": 3});
+    assert_eq!(gpu(&spec, &Facts::default()), Some(json!("6")));
+    let upstream = Facts {
+        deployment: Some(json!({"metadata": {}})),
+        ..Facts::default()
+    };
+    assert_eq!(gpu(&spec, &upstream), None);
+    spec["template"]["containers"][0]["resources"]["limits"]["amd.com/gpu"] = json!("1");
+    assert_eq!(gpu(&spec, &Facts::default()), None);
+}
+
+#[test]
+fn the_model_reaches_the_pod_by_its_scheme() {
+    let mut spec = spec();
+    spec["model"]["uri"] = json!("pvc://claim/a/b/");
+    let pod = deployment(&spec, &Facts::default())["spec"]["template"]["spec"].clone();
+    assert_eq!(pod.get("initContainers"), None);
+    assert_eq!(
+        pod["volumes"][0]["persistentVolumeClaim"]["claimName"],
+        "claim"
+    );
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["subPath"], "a/b/");
+
+    spec["model"]["uri"] = json!("oci://image");
+    let refused = desired(&service(), &spec, &Facts::default());
+    assert_eq!(
+        refused,
+        Err(Error::UnsupportedScheme {
+            uri: "oci://image".to_owned()
+        })
+    );
+    spec["model"]["uri"] = json!("model");
+    assert!(matches!(
+        desired(&service(), &spec, &Facts::default()),
+        Err(Error::NoScheme { .. })
+    ));
+}
+
+#[test]
+fn a_users_storage_initializer_keeps_its_resources_but_not_its_arguments() {
+    let mut spec = spec();
+    spec["template"]["initContainers"] = json!([
+        {"name": "storage-initializer", "image": "mine", "args": ["x"], "resources": {"limits": {"cpu": "9"}}},
+    ]);
+    let init = deployment(&spec, &Facts::default())["spec"]["template"]["spec"]["initContainers"]
+        [0]
+    .clone();
+    assert_eq!(init["args"], json!(["hf://org/model", "/mnt/models"]));
+    assert_eq!(init["image"], "mine");
+    assert_eq!(
+        init["resources"]["limits"],
+        json!({"cpu": "9", "memory": "1Gi"})
+    );
+}
+
+#[test]
+fn what_is_not_planned_yet_is_refused_by_name() {
+    let mut spec = spec();
+    spec["worker"] = json!({"containers": []});
+    assert_eq!(
+        desired(&service(), &spec, &Facts::default()),
+        Err(Error::NotSupported {
+            field: "spec.worker"
+        })
+    );
+}
+
+#[test]
+fn a_stopped_service_wants_nothing() {
+    let mut service = service();
+    service
+        .annotations
+        .insert("serving.kserve.io/stop".to_owned(), "True".to_owned());
+    assert_eq!(
+        desired(&service, &spec(), &Facts::default()),
+        Ok(Vec::new())
+    );
+}

@@ -1,0 +1,189 @@
+//! Observed objects become conditions and addresses.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weir_plan::{Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput, status};
+
+struct World {
+    service: ServiceIdentity,
+    spec: Value,
+    previous: Value,
+    presets: Outcome,
+    workloads: Outcome,
+    router: Outcome,
+    deployment: Value,
+    pods: Vec<Value>,
+    route: Value,
+    gateways: Vec<ObservedGateway>,
+}
+
+fn world() -> World {
+    let parent = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw", "namespace": "kserve"});
+    let route = json!({
+        "metadata": {"name": "llama-kserve-route", "namespace": "demo", "generation": 1},
+        "spec": {"parentRefs": [parent], "rules": [
+            {"backendRefs": [{"kind": "Service", "name": "s"}], "matches": [{"path": {"type": "PathPrefix", "value": "/demo/llama"}}]},
+        ]},
+        "status": {"parents": [{"parentRef": parent, "conditions": [
+            {"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "True"},
+        ]}]},
+    });
+    let gateway = json!({
+        "spec": {"gatewayClassName": "weir", "listeners": [{"name": "http", "protocol": "HTTP", "port": 8080}]},
+        "status": {"addresses": [{"type": "IPAddress", "value": "127.0.0.1"}]},
+    });
+    World {
+        service: ServiceIdentity {
+            name: "llama".to_owned(),
+            namespace: "demo".to_owned(),
+            ..ServiceIdentity::default()
+        },
+        spec: json!({"model": {"name": "org/model"}, "router": {"route": {}, "gateway": {}}}),
+        previous: Value::Null,
+        presets: Outcome::Done,
+        workloads: Outcome::Done,
+        router: Outcome::Done,
+        deployment: json!({"status": {"availableReplicas": 2, "conditions": [{"type": "Available", "status": "True"}]}}),
+        pods: Vec::new(),
+        route,
+        gateways: vec![ObservedGateway {
+            namespace: "kserve".to_owned(),
+            name: "gw".to_owned(),
+            object: Some(gateway),
+            class_exists: true,
+            service: None,
+        }],
+    }
+}
+
+fn of(world: &World) -> Value {
+    let pinned = BTreeMap::new();
+    status(&StatusInput {
+        service: &world.service,
+        generation: 3,
+        previous: &world.previous,
+        spec: Some(&world.spec),
+        pinned: &pinned,
+        applied: &[],
+        presets: &world.presets,
+        workloads: &world.workloads,
+        router: &world.router,
+        deployment: Some(&world.deployment),
+        service_exists: true,
+        pods: &world.pods,
+        planned_route: Some(&world.route),
+        routes: std::slice::from_ref(&world.route),
+        gateways: &world.gateways,
+        url_scheme: "http",
+        cluster_domain: "cluster.local",
+        model_header: "X-Gateway-Model-Name",
+        tls: false,
+        now: "2026-01-01T00:00:00Z",
+    })
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["type"] == kind)
+}
+
+#[test]
+fn a_ready_service_is_told_with_its_address() {
+    insta::assert_yaml_snapshot!(of(&world()));
+}
+
+#[test]
+fn a_status_of_the_same_observations_does_not_change() {
+    let mut world = world();
+    let first = of(&world);
+    world.previous = first.clone();
+    world.previous["conditions"][0]["lastTransitionTime"] = json!("2025-01-01T00:00:00Z");
+    let again = of(&world);
+    assert_eq!(again, world.previous);
+}
+
+#[test]
+fn a_deployment_that_is_not_available_names_what_its_pods_wait_for() {
+    let mut world = world();
+    world.deployment = json!({"status": {"conditions": [
+        {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable", "message": "Not enough."},
+    ]}});
+    world.pods = vec![
+        json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [
+            {"name": "main", "state": {"waiting": {"reason": "PortInUse", "message": "8000 is taken"}}},
+        ]}}),
+    ];
+    let status = of(&world);
+    let main = condition(&status, "MainWorkloadReady").unwrap();
+    assert_eq!(
+        main["message"],
+        "Not enough. pod p, container main: PortInUse: 8000 is taken"
+    );
+    assert_eq!(
+        condition(&status, "Ready").unwrap()["reason"],
+        "MinimumReplicasUnavailable"
+    );
+}
+
+#[test]
+fn a_route_without_a_gateways_word_is_not_ready() {
+    let mut world = world();
+    world.route["status"] = json!({});
+    let status = of(&world);
+    let ready = condition(&status, "Ready").unwrap();
+    assert_eq!(ready["reason"], "HTTPRoutesNotReady");
+    assert_eq!(
+        ready["message"],
+        "The following HTTPRoutes are not ready: [demo/llama-kserve-route: no status from a gateway for parent kserve/gw]"
+    );
+}
+
+#[test]
+fn a_stale_word_of_a_gateway_does_not_count() {
+    let mut world = world();
+    world.route["metadata"]["generation"] = json!(2);
+    for at in 0..2 {
+        world.route["status"]["parents"][0]["conditions"][at]["observedGeneration"] = json!(1);
+    }
+    assert_eq!(
+        condition(&of(&world), "HTTPRoutesReady").unwrap()["status"],
+        "False"
+    );
+}
+
+#[test]
+fn a_missing_config_leaves_the_other_conditions_as_they_were() {
+    let mut world = world();
+    world.previous = of(&world);
+    world.presets = Outcome::Failed(Failure {
+        condition: "PresetsCombined",
+        reason: "ConfigNotFound",
+        message: "100% gone".to_owned(),
+    });
+    world.workloads = Outcome::NotRun;
+    world.router = Outcome::NotRun;
+    let status = of(&world);
+    assert_eq!(condition(&status, "Ready").unwrap()["message"], "100% gone");
+    assert_eq!(
+        condition(&status, "WorkloadsReady").unwrap()["status"],
+        "True"
+    );
+    assert_eq!(status["url"], "http://127.0.0.1:8080/demo/llama");
+}
+
+#[test]
+fn a_stopped_service_has_no_address() {
+    let mut world = world();
+    world.previous = of(&world);
+    world
+        .service
+        .annotations
+        .insert("serving.kserve.io/stop".to_owned(), "true".to_owned());
+    let status = of(&world);
+    assert_eq!(status.get("url"), None);
+    assert_eq!(condition(&status, "Ready").unwrap()["reason"], "Stopped");
+}
