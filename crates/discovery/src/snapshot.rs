@@ -51,6 +51,7 @@ pub struct Snapshot {
     pub(crate) services: HashMap<ServiceKey, Arc<[ServicePort]>>,
     pub(crate) pods: Arc<BTreeMap<(String, String), PodAddress>>,
     pub(crate) shape: u64,
+    pub(crate) synced: bool,
 }
 
 impl Snapshot {
@@ -59,6 +60,7 @@ impl Snapshot {
     pub fn of(services: impl IntoIterator<Item = (ServiceKey, Vec<ServicePort>)>) -> Self {
         Self {
             services: services.into_iter().map(|(key, ports)| (key, ports.into())).collect(),
+            synced: true,
             ..Self::default()
         }
     }
@@ -96,6 +98,12 @@ impl Snapshot {
     #[must_use]
     pub fn shape(&self) -> u64 {
         self.shape
+    }
+
+    /// Says whether all Services were listed once: before, one that is missing may only be late.
+    #[must_use]
+    pub fn synced(&self) -> bool {
+        self.synced
     }
 
     /// Number of Services.

@@ -90,11 +90,13 @@ pub(crate) struct State {
     by_service: HashMap<ServiceKey, BTreeSet<String>>,
     dirty: HashSet<ServiceKey>,
     pods_dirty: bool,
+    first_sync: bool,
     published: Snapshot,
 }
 
 impl State {
     pub(crate) fn service(&mut self, change: Change<Service>) {
+        self.first_sync |= !self.published.synced && matches!(change, Change::Synced);
         for (key, _) in self.services.take(change, read_service) {
             self.published.shape += 1;
             self.dirty.insert(key);
@@ -127,7 +129,8 @@ impl State {
 
     /// Returns the new snapshot when something changed since the last one.
     pub(crate) fn take_snapshot(&mut self) -> Option<Snapshot> {
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.first_sync);
+        self.published.synced |= changed;
         for key in std::mem::take(&mut self.dirty) {
             let Some(ports) = self.services.known.get(&key) else {
                 changed |= self.published.services.remove(&key).is_some();

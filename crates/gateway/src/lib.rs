@@ -11,11 +11,20 @@
 //! - [`table`]: the routing table.
 //! - [`strip`]: what clients must not send to engines.
 //! - [`serve`]: one request.
+//! - [`status`]: what is written back.
+//! - [`defaults`]: the objects a machine of its own begins with.
+//! - [`run()`]: all of it together.
 
 pub mod attach;
 mod convert;
+pub mod defaults;
 pub mod hosts;
 pub mod objects;
+mod run;
 pub mod serve;
+pub mod status;
 pub mod strip;
 pub mod table;
+
+pub use defaults::ensure_default_objects;
+pub use run::{Error, Options, run};
