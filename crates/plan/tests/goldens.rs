@@ -3,6 +3,8 @@
 //! The effective spec is made from the recording itself: the pod that was created without what the plan adds,
 //! the route with the pool as its backend.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Rules of single objects, as tables.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use serde_json::{Value, json};
 use weir_plan::{Error, Facts, ServiceIdentity, desired};
 

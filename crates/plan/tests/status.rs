@@ -1,5 +1,7 @@
 //! Observed objects become conditions and addresses.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,0 +1,277 @@
+//! Writing children: server-side apply of what differs, deletion of what is no longer planned.
+
+mod fields;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use weir_api::names::{self, FIELD_MANAGER, Kind, kind, reason};
+use weir_plan::ServiceIdentity;
+
+use crate::events::{self, Severity};
+use crate::{Error, api_code};
+
+/// Owns `spec.replicas` of a Deployment that no longer has a count of its own.
+const COUNT_MANAGER: &str = "weir-replicas";
+/// Objects that [`Memory`] holds at most.
+const REMEMBERED: usize = 65_536;
+
+/// What was last sent for each object, and what the server made of it.
+///
+/// The server fills defaults into lists that we own as a whole; comparing with what it answered last tells a
+/// default from a change.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<HashMap<String, (u64, Value)>>);
+
+impl Memory {
+    fn settled(&self, uid: &str, digest: u64, owned: &Value) -> bool {
+        self.0
+            .lock()
+            .get(uid)
+            .is_some_and(|(sent, answered)| *sent == digest && answered == owned)
+    }
+
+    fn note(&self, uid: &str, digest: u64, owned: Value) {
+        let mut known = self.0.lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(uid.to_owned(), (digest, owned));
+    }
+
+    fn forget(&self, uid: &str) {
+        self.0.lock().remove(uid);
+    }
+}
+
+/// The kind of an object that we plan.
+pub(crate) fn kind_of(object: &Value) -> Option<Kind> {
+    let known = [
+        kind::DEPLOYMENT,
+        kind::CORE_SERVICE,
+        kind::SECRET,
+        kind::HTTP_ROUTE,
+    ];
+    known
+        .into_iter()
+        .find(|kind| object["kind"] == kind.kind && object["apiVersion"] == kind.api_version())
+}
+
+fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &kind.api_resource())
+}
+
+fn field<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Whether the service controls the object.
+pub(crate) fn controlled(object: &Value, service: &ServiceIdentity) -> bool {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    owners
+        .into_iter()
+        .flatten()
+        .any(|owner| owner["controller"] == true && owner["uid"] == service.uid)
+}
+
+/// Makes the cluster's object equal `wanted` where we care; returns it as it is then.
+pub(crate) async fn ensure(
+    client: &Client,
+    memory: &Memory,
+    service: &ServiceIdentity,
+    wanted: &Value,
+    live: Option<&Value>,
+) -> Result<Value, Error> {
+    let (name, kind_name) = (field(wanted, "/metadata/name"), field(wanted, "/kind"));
+    let label = format!("{kind_name} {}/{name}", service.namespace);
+    let kind = kind_of(wanted).ok_or_else(|| Error::Foreign {
+        kind: kind_name.to_owned(),
+        name: name.to_owned(),
+    })?;
+    let api = api(client, kind, &service.namespace);
+    let fetched;
+    let live = match live {
+        Some(live) => Some(live),
+        None => {
+            let found = api
+                .get_opt(name)
+                .await
+                .map_err(|e| Error::api("read", label.as_str(), e))?;
+            fetched = found.map(|object| to_value(&object));
+            fetched.as_ref()
+        }
+    };
+    let digest = digest(wanted);
+    if let Some(live) = live {
+        if !controlled(live, service) {
+            return Err(Error::Foreign {
+                kind: kind_name.to_owned(),
+                name: format!("{}/{name}", service.namespace),
+            });
+        }
+        let owned = fields::owned(live, FIELD_MANAGER);
+        let uid = field(live, "/metadata/uid");
+        if fields::same(&fields::comparable(wanted), &owned) || memory.settled(uid, digest, &owned)
+        {
+            return Ok(live.clone());
+        }
+        hand_over_count(&api, wanted, live, &owned, &label).await?;
+    }
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let answer = api
+        .patch(name, &params, &Patch::Apply(wanted))
+        .await
+        .map_err(|e| Error::api("apply", label.as_str(), e))?;
+    let answer = to_value(&answer);
+    memory.note(
+        field(&answer, "/metadata/uid"),
+        digest,
+        fields::owned(&answer, FIELD_MANAGER),
+    );
+    let unchanged = |live: &Value| {
+        field(live, "/metadata/resourceVersion") == field(&answer, "/metadata/resourceVersion")
+    };
+    let event = match live {
+        None => Some((reason::CREATED, "Created")),
+        Some(live) if unchanged(live) => None,
+        Some(_) => Some((reason::UPDATED, "Updated")),
+    };
+    if let Some((reason, verb)) = event {
+        tracing::info!(object = label, verb, "applied");
+        let text = format!("{verb} v1.{kind_name} {}/{name}", service.namespace);
+        events::report(client, service, Severity::Normal, reason, &text).await;
+    }
+    Ok(answer)
+}
+
+/// When a service stops setting the replica count, the count stays as it is instead of falling back to one.
+async fn hand_over_count(
+    api: &Api<DynamicObject>,
+    wanted: &Value,
+    live: &Value,
+    owned: &Value,
+    label: &str,
+) -> Result<(), Error> {
+    let (Some(count), true) = (
+        live.pointer("/spec/replicas"),
+        wanted.pointer("/spec/replicas").is_none(),
+    ) else {
+        return Ok(());
+    };
+    if owned.pointer("/spec/replicas").is_none() {
+        return Ok(());
+    }
+    let keep = json!({
+        "apiVersion": wanted["apiVersion"],
+        "kind": wanted["kind"],
+        "metadata": {"name": wanted["metadata"]["name"], "namespace": wanted["metadata"]["namespace"]},
+        "spec": {"replicas": count},
+    });
+    let params = PatchParams::apply(COUNT_MANAGER).force();
+    let name = field(wanted, "/metadata/name");
+    api.patch(name, &params, &Patch::Apply(&keep))
+        .await
+        .map_err(|e| Error::api("apply", label, e))
+        .map(drop)
+}
+
+/// Deletes an object that the service controls and no longer wants.
+pub(crate) async fn delete(
+    client: &Client,
+    memory: &Memory,
+    service: &ServiceIdentity,
+    live: &Value,
+) -> Result<(), Error> {
+    if live.pointer("/metadata/deletionTimestamp").is_some() {
+        return Ok(());
+    }
+    let Some(kind) = kind_of(live) else {
+        return Ok(());
+    };
+    let (name, uid) = (field(live, "/metadata/name"), field(live, "/metadata/uid"));
+    let only_this = Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    };
+    let params = DeleteParams::background().preconditions(only_this);
+    match api(client, kind, &service.namespace)
+        .delete(name, &params)
+        .await
+    {
+        Ok(_) => {}
+        Err(error) if api_code(&error) == Some(404) => {}
+        Err(error) => {
+            return Err(Error::api(
+                "delete",
+                format!("{} {}/{name}", kind.kind, service.namespace),
+                error,
+            ));
+        }
+    }
+    memory.forget(uid);
+    let text = format!("Deleted v1.{} {}/{name}", kind.kind, service.namespace);
+    events::report(client, service, Severity::Normal, reason::DELETED, &text).await;
+    Ok(())
+}
+
+/// The object as JSON.
+pub(crate) fn to_value(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn digest(wanted: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    wanted.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Puts our finalizer on the service, or takes it off; nothing else of the object is touched.
+pub(crate) async fn set_finalizer(
+    client: &Client,
+    live: &Value,
+    present: bool,
+) -> Result<(), Error> {
+    let (namespace, name) = (
+        field(live, "/metadata/namespace"),
+        field(live, "/metadata/name"),
+    );
+    let now = live
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let ours = |finalizer: &Value| finalizer == names::SERVICE_FINALIZER;
+    if now.iter().any(ours) == present {
+        return Ok(());
+    }
+    let mut wanted: Vec<Value> = now.into_iter().filter(|f| !ours(f)).collect();
+    if present {
+        wanted.push(json!(names::SERVICE_FINALIZER));
+    }
+    let patch = json!({"metadata": {
+        "finalizers": wanted,
+        "resourceVersion": live["metadata"]["resourceVersion"],
+    }});
+    let api = api(client, kind::SERVICE, namespace);
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if api_code(&error) == Some(404) => Ok(()),
+        Err(error) => Err(Error::api(
+            "patch the finalizers of",
+            format!("{namespace}/{name}"),
+            error,
+        )),
+    }
+}

@@ -1,0 +1,105 @@
+//! Events on a service: one object per cause, counted when it repeats.
+
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use weir_api::names::{API_VERSION, SERVICE_KIND};
+use weir_plan::ServiceIdentity;
+
+use crate::api_code;
+
+/// Who reports.
+const COMPONENT: &str = "LLMInferenceServiceController";
+/// Longest message the API server takes.
+const LONGEST: usize = 1024;
+
+/// Normal or a warning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+/// Reports on a service. A failure to report is logged: it must not stop a pass.
+pub(crate) async fn report(
+    client: &Client,
+    service: &ServiceIdentity,
+    severity: Severity,
+    reason: &str,
+    message: &str,
+) {
+    let mut end = message.len().min(LONGEST);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    let message = &message[..end];
+    if let Err(error) = write(client, service, severity, reason, message).await {
+        tracing::warn!(service = service.name, namespace = service.namespace, reason, %error, "cannot write an event");
+    }
+}
+
+async fn write(
+    client: &Client,
+    service: &ServiceIdentity,
+    severity: Severity,
+    reason: &str,
+    message: &str,
+) -> Result<(), kube::Error> {
+    let resource =
+        weir_api::kube_core::ApiResource::erase::<k8s_openapi::api::core::v1::Event>(&());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), &service.namespace, &resource);
+    let digest = Sha256::digest(format!("{}\n{reason}\n{message}", service.uid));
+    let short: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = format!("{}.{short}", service.name);
+    let now = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
+    let kind = match severity {
+        Severity::Normal => "Normal",
+        Severity::Warning => "Warning",
+    };
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": service.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": SERVICE_KIND,
+            "name": service.name,
+            "namespace": service.namespace,
+            "uid": service.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    });
+    let event: DynamicObject = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &event).await {
+        Err(error) if api_code(&error) == Some(409) => {
+            let count = api
+                .get(&name)
+                .await?
+                .data
+                .get("count")
+                .and_then(Value::as_i64)
+                .unwrap_or(1);
+            let again = json!({"count": count.saturating_add(1), "lastTimestamp": now});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(again))
+                .await
+                .map(drop)
+        }
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,504 @@
+//! One pass over one service: read, compute, write, report.
+
+use std::collections::BTreeMap;
+
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::runtime::controller::Action;
+use serde_json::Value;
+use weir_api::names::{ChildNames, annotation, condition, kind, reason};
+use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput};
+
+use crate::apply::{self, to_value};
+use crate::events::{self, Severity};
+use crate::globals::Settings;
+use crate::snapshot::{self, Children};
+use crate::{Context, Error, api_code, certificate, combine};
+
+/// What a pass did and saw, for the status.
+#[derive(Default)]
+struct Observed {
+    presets: Outcome,
+    workloads: Outcome,
+    router: Outcome,
+    spec: Option<Value>,
+    applied: Vec<Value>,
+    deployment: Option<Value>,
+    service_exists: bool,
+    pods: Vec<Value>,
+    planned_route: Option<Value>,
+    routes: Vec<Value>,
+    gateways: Vec<ObservedGateway>,
+    /// An error that is tried again after it was reported.
+    retry: Option<Error>,
+}
+
+/// Brings the cluster to what the service wants and writes what was seen to its status.
+pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Action, Error> {
+    let meta = &cached.metadata;
+    let (namespace, name) = (
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    );
+    let Some(live) = snapshot::get(&context.client, kind::SERVICE, namespace, name).await? else {
+        return Ok(Action::await_change());
+    };
+    if live.pointer("/metadata/deletionTimestamp").is_some() {
+        // Children go with their owner; nothing else has to be waited for.
+        apply::set_finalizer(&context.client, &live, false).await?;
+        return Ok(Action::await_change());
+    }
+    apply::set_finalizer(&context.client, &live, true).await?;
+    let service = ServiceIdentity::of(&live);
+    let map = snapshot::globals(&context.client, &context.options).await?;
+    let settings = match Settings::read(map.as_ref(), &context.options) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report_failure(context, &service, &error.to_string(), false).await;
+            return Err(error);
+        }
+    };
+    let pinned = pinned(&live, context);
+    let mut observed = Observed::default();
+    if let Err(error) = Box::pin(work(
+        context,
+        &service,
+        &live,
+        &settings,
+        &pinned,
+        &mut observed,
+    ))
+    .await
+    {
+        if !error.is_conflict() {
+            report_failure(context, &service, &error.to_string(), false).await;
+        }
+        observed.retry = Some(error);
+    }
+    write_status(context, &service, &live, &settings, &pinned, &observed).await?;
+    observed
+        .retry
+        .map_or_else(|| Ok(Action::await_change()), Err)
+}
+
+async fn report_failure(context: &Context, service: &ServiceIdentity, cause: &str, terminal: bool) {
+    let prefix = if terminal { "terminal error: " } else { "" };
+    let message = format!("Reconciliation failed: {prefix}{cause}");
+    events::report(
+        &context.client,
+        service,
+        Severity::Warning,
+        "Error",
+        &message,
+    )
+    .await;
+}
+
+/// Preset names of the service: those it was pinned to, new ones for the rest.
+fn pinned(live: &Value, context: &Context) -> BTreeMap<String, String> {
+    if !context.options.pin_presets {
+        return BTreeMap::new();
+    }
+    let known = live
+        .pointer("/status/annotations")
+        .and_then(Value::as_object);
+    let mut pinned: BTreeMap<String, String> = known
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, name)| {
+            Some((
+                key.clone(),
+                name.as_str().filter(|n| !n.is_empty())?.to_owned(),
+            ))
+        })
+        .collect();
+    for suffix in combine::WELL_KNOWN {
+        let name = || format!("{}{suffix}", context.options.config_prefix);
+        pinned
+            .entry(format!("serving.kserve.io/{suffix}"))
+            .or_insert_with(name);
+    }
+    pinned
+}
+
+async fn work(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+    settings: &Settings,
+    pinned: &BTreeMap<String, String>,
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    let client = &context.client;
+    let children = Children::read(client, service).await?;
+    let stopped = weir_plan::stopped(service);
+    match combine::effective(context, live, settings, pinned).await? {
+        Ok(combined) => {
+            observed.presets = Outcome::Done;
+            observed.applied = combined.applied;
+            observed.spec = Some(combined.spec);
+        }
+        Err(failure) => {
+            report_failure(context, service, &failure.message, true).await;
+            observed.presets = Outcome::Failed(failure);
+        }
+    }
+    if stopped {
+        observed.workloads = Outcome::Done;
+        observed.router = Outcome::Done;
+        return prune(context, service, &children, &[]).await;
+    }
+    let Some(spec) = observed.spec.clone() else {
+        return Ok(());
+    };
+
+    let names = ChildNames::new(&service.name);
+    let mut facts = Facts {
+        tls: settings.tls,
+        storage: settings.storage.clone(),
+        model_header: settings.model_header.clone(),
+        model_routing: settings.model_routing,
+        deployment: children.get(kind::DEPLOYMENT, &names.deployment()).cloned(),
+        ..Facts::default()
+    };
+    let account = spec
+        .pointer("/template/serviceAccountName")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !account.is_empty() {
+        let exists = snapshot::account_exists(client, &service.namespace, account).await?;
+        facts.accounts = Some(exists.then(|| account.to_owned()).into_iter().collect());
+    }
+    facts.certificate = Some(certificate::ensure(
+        service,
+        &context.options.cluster_domain,
+        children.get(kind::SECRET, &names.tls_secret()),
+    )?);
+    read_router(context, service, &spec, &mut facts, observed).await?;
+
+    let workloads = weir_plan::workloads(service, &spec, &facts);
+    let routes = weir_plan::routes(service, &spec, &facts);
+    let mut planned = Vec::new();
+    match &workloads {
+        Ok(objects) => {
+            planned.extend(objects.iter().cloned());
+            observed.workloads = Outcome::Done;
+            if let Err(error) =
+                write_workloads(context, service, &children, objects, observed).await
+            {
+                observed.workloads = failed(
+                    condition::MAIN_WORKLOAD_READY,
+                    reason::RECONCILE_SINGLE_NODE_ERROR,
+                    &error,
+                );
+                return Err(error);
+            }
+        }
+        Err(error) => {
+            observed.workloads = failed(
+                condition::MAIN_WORKLOAD_READY,
+                reason::RECONCILE_SINGLE_NODE_ERROR,
+                error,
+            );
+            report_failure(context, service, &error.to_string(), true).await;
+            return Ok(());
+        }
+    }
+    let route = match routes {
+        Ok(routes) => routes.into_iter().next(),
+        Err(error) => {
+            observed.router = router_failure(&error);
+            report_failure(context, service, &error.to_string(), true).await;
+            return Ok(());
+        }
+    };
+    planned.extend(route.iter().cloned());
+    observed.planned_route = route;
+    write_route(context, service, &children, &spec, observed).await?;
+    let done = prune(context, service, &children, &planned).await;
+    observed.pods = snapshot::pods(client, service).await?;
+    done
+}
+
+/// Reads referenced routes and every gateway that routes or the service name.
+async fn read_router(
+    context: &Context,
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &mut Facts,
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    let refs = spec
+        .pointer("/router/route/http/refs")
+        .and_then(Value::as_array);
+    for one in refs.into_iter().flatten() {
+        let name = one["name"].as_str().unwrap_or_default();
+        observed.routes.extend(
+            snapshot::get(&context.client, kind::HTTP_ROUTE, &service.namespace, name).await?,
+        );
+    }
+    let mut of_routes = observed.routes.clone();
+    if let Ok(routes) = weir_plan::routes(service, spec, facts) {
+        of_routes.extend(routes);
+    }
+    observed.gateways = weir_plan::observed_gateways_of(&of_routes, spec, &service.namespace);
+    snapshot::gateways(&context.client, &mut observed.gateways).await?;
+    let refers = spec.pointer("/router/gateway/refs/0").is_some();
+    let opts_out = |gateway: &ObservedGateway| {
+        let annotations = gateway
+            .object
+            .as_ref()
+            .and_then(|object| object.pointer("/metadata/annotations"));
+        annotations
+            .and_then(|all| all.get(annotation::MODEL_BASED_ROUTING))
+            .is_some_and(|value| value == "false")
+    };
+    facts.gateway_opts_out = refers && observed.gateways.iter().any(opts_out);
+    Ok(())
+}
+
+async fn write_workloads(
+    context: &Context,
+    service: &ServiceIdentity,
+    children: &Children,
+    objects: &[Value],
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    for wanted in objects {
+        let kind = apply::kind_of(wanted);
+        let live = kind.and_then(|kind| {
+            children.get(
+                kind,
+                wanted["metadata"]["name"].as_str().unwrap_or_default(),
+            )
+        });
+        let now = apply::ensure(&context.client, &context.applied, service, wanted, live).await?;
+        match kind {
+            Some(kind::DEPLOYMENT) => observed.deployment = Some(now),
+            Some(kind::CORE_SERVICE) => observed.service_exists = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn write_route(
+    context: &Context,
+    service: &ServiceIdentity,
+    children: &Children,
+    spec: &Value,
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    let planned = observed.planned_route.clone();
+    if let Some(failure) =
+        weir_plan::check_gateways(service, spec, planned.as_ref(), &observed.gateways)
+    {
+        // A gateway that appears wakes the service up.
+        report_failure(context, service, &failure.message, false).await;
+        observed.router = Outcome::Failed(failure);
+        return Ok(());
+    }
+    observed.router = Outcome::Done;
+    let Some(wanted) = planned else { return Ok(()) };
+    if !children.routes_served {
+        let message = "Failed to reconcile HTTPRoute: this cluster does not serve HTTPRoute: install the Gateway API";
+        observed.router = Outcome::Failed(Failure {
+            condition: condition::HTTP_ROUTES_READY,
+            reason: reason::HTTP_ROUTE_RECONCILE_ERROR,
+            message: message.to_owned(),
+        });
+        return Ok(());
+    }
+    let live = children.get(
+        kind::HTTP_ROUTE,
+        wanted["metadata"]["name"].as_str().unwrap_or_default(),
+    );
+    match apply::ensure(&context.client, &context.applied, service, &wanted, live).await {
+        Ok(now) => {
+            observed.routes.push(now);
+            Ok(())
+        }
+        Err(error) => {
+            observed.router = route_failure(&error);
+            Err(error)
+        }
+    }
+}
+
+fn failed(condition: &'static str, reason: &'static str, error: &dyn std::fmt::Display) -> Outcome {
+    Outcome::Failed(Failure {
+        condition,
+        reason,
+        message: error.to_string(),
+    })
+}
+
+fn route_failure(error: &dyn std::fmt::Display) -> Outcome {
+    let message = format!("Failed to reconcile HTTPRoute: {error}");
+    failed(
+        condition::HTTP_ROUTES_READY,
+        reason::HTTP_ROUTE_RECONCILE_ERROR,
+        &message,
+    )
+}
+
+fn router_failure(error: &weir_plan::Error) -> Outcome {
+    match error {
+        weir_plan::Error::NotSupported { field } if field.ends_with("scheduler") => {
+            let message = format!("Failed to reconcile scheduler: {error}");
+            failed(
+                condition::SCHEDULER_WORKLOAD_READY,
+                reason::SCHEDULER_RECONCILE_ERROR,
+                &message,
+            )
+        }
+        _ => route_failure(error),
+    }
+}
+
+/// Deletes the children that are not planned.
+async fn prune(
+    context: &Context,
+    service: &ServiceIdentity,
+    children: &Children,
+    planned: &[Value],
+) -> Result<(), Error> {
+    let wanted = |live: &Value| {
+        planned
+            .iter()
+            .any(|p| p["kind"] == live["kind"] && p["metadata"]["name"] == live["metadata"]["name"])
+    };
+    for live in children.all().iter().filter(|live| !wanted(live)) {
+        apply::delete(&context.client, &context.applied, service, live).await?;
+    }
+    Ok(())
+}
+
+async fn write_status(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+    settings: &Settings,
+    pinned: &BTreeMap<String, String>,
+    observed: &Observed,
+) -> Result<(), Error> {
+    let previous = live.get("status").unwrap_or(&Value::Null);
+    let now = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
+    let status = weir_plan::status(&StatusInput {
+        service,
+        generation: live
+            .pointer("/metadata/generation")
+            .and_then(Value::as_i64)
+            .unwrap_or(0),
+        previous,
+        spec: observed.spec.as_ref(),
+        pinned,
+        applied: &observed.applied,
+        presets: &observed.presets,
+        workloads: &observed.workloads,
+        router: &observed.router,
+        deployment: observed.deployment.as_ref(),
+        service_exists: observed.service_exists,
+        pods: &observed.pods,
+        planned_route: observed.planned_route.as_ref(),
+        routes: &observed.routes,
+        gateways: &observed.gateways,
+        url_scheme: &settings.url_scheme,
+        cluster_domain: &context.options.cluster_domain,
+        model_header: &settings.model_header,
+        tls: settings.tls,
+        now: &now,
+    });
+    if status == *previous {
+        return Ok(());
+    }
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        context.client.clone(),
+        &service.namespace,
+        &kind::SERVICE.api_resource(),
+    );
+    put_status(&api, service, &status).await?;
+    announce(context, service, previous, &status).await;
+    Ok(())
+}
+
+/// Writes the status over whatever the object has become meanwhile.
+async fn put_status(
+    api: &Api<DynamicObject>,
+    service: &ServiceIdentity,
+    status: &Value,
+) -> Result<(), Error> {
+    const TRIES: u32 = 5;
+    for tries in 1.. {
+        let id = || format!("the status of {}/{}", service.namespace, service.name);
+        let found = api
+            .get_opt(&service.name)
+            .await
+            .map_err(|error| Error::api("read", id(), error))?;
+        let Some(mut object) = found else {
+            return Ok(());
+        };
+        if to_value(&object).get("status") == Some(status) {
+            return Ok(());
+        }
+        object.metadata.managed_fields = None;
+        object.data["status"] = status.clone();
+        match api
+            .replace_status(&service.name, &PostParams::default(), &object)
+            .await
+        {
+            Err(error) if api_code(&error) == Some(409) && tries < TRIES => {}
+            Err(error) if api_code(&error) == Some(404) => return Ok(()),
+            Err(error) => return Err(Error::api("write", id(), error)),
+            Ok(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Tells of a change of `Ready`.
+async fn announce(context: &Context, service: &ServiceIdentity, previous: &Value, status: &Value) {
+    let with_status = |of: &Value, wanted: &str| -> Vec<String> {
+        let all = of
+            .get("conditions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        all.filter(|c| c["status"] == wanted)
+            .filter_map(|c| Some(c["type"].as_str()?.to_owned()))
+            .collect()
+    };
+    let is = |of: &Value, wanted: &str| {
+        with_status(of, wanted)
+            .iter()
+            .any(|kind| kind == condition::READY)
+    };
+    let name = &service.name;
+    if !is(previous, "True") && is(status, "True") {
+        let message = format!("LLMInferenceService [{name}] is Ready");
+        events::report(
+            &context.client,
+            service,
+            Severity::Normal,
+            reason::SERVICE_READY,
+            &message,
+        )
+        .await;
+    } else if is(previous, "True") && is(status, "False") {
+        let mut causes = with_status(status, "False");
+        causes.retain(|kind| kind != condition::READY);
+        let message = format!(
+            "LLMInferenceService [{name}] is not Ready because of: {}",
+            causes.join(", ")
+        );
+        events::report(
+            &context.client,
+            service,
+            Severity::Warning,
+            reason::SERVICE_NOT_READY,
+            &message,
+        )
+        .await;
+    }
+}
