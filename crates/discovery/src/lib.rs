@@ -44,7 +44,11 @@ impl EndpointSets {
     pub fn fixed(snapshot: Snapshot) -> Self {
         let snapshot = Arc::new(snapshot);
         let (sender, changes) = watch::channel(Arc::clone(&snapshot));
-        Self { current: Arc::new(ArcSwap::new(snapshot)), changes, sender: Arc::new(sender) }
+        Self {
+            current: Arc::new(ArcSwap::new(snapshot)),
+            changes,
+            sender: Arc::new(sender),
+        }
     }
 
     /// Returns the sets of a cluster, empty at first, and the task that fills them until `shutdown`.
@@ -79,7 +83,8 @@ impl EndpointSets {
     /// Returns the ready endpoints behind a port of a Service; none when there is no such port.
     #[must_use]
     pub fn ready(&self, namespace: &str, service: &str, port: u16) -> Arc<[SocketAddr]> {
-        self.find(namespace, service, port).unwrap_or_else(|_| Arc::from([]))
+        self.find(namespace, service, port)
+            .unwrap_or_else(|_| Arc::from([]))
     }
 
     /// Returns the ready endpoints behind a port of a Service, or what is missing.
@@ -97,15 +102,17 @@ impl EndpointSets {
 }
 
 enum Seen {
-    Service(Change<Service>),
-    Slice(Change<EndpointSlice>),
-    Pod(Change<Pod>),
+    Service(Box<Change<Service>>),
+    Slice(Box<Change<EndpointSlice>>),
+    Pod(Box<Change<Pod>>),
 }
 
 async fn fill(sets: EndpointSets, client: Client, shutdown: CancellationToken) {
-    let services = follow(kube::Api::<Service>::all(client.clone())).map(Seen::Service);
-    let slices = follow(kube::Api::<EndpointSlice>::all(client.clone())).map(Seen::Slice);
-    let pods = follow(kube::Api::<Pod>::all(client)).map(Seen::Pod);
+    let services = follow(kube::Api::<Service>::all(client.clone()))
+        .map(|change| Seen::Service(Box::new(change)));
+    let slices = follow(kube::Api::<EndpointSlice>::all(client.clone()))
+        .map(|change| Seen::Slice(Box::new(change)));
+    let pods = follow(kube::Api::<Pod>::all(client)).map(|change| Seen::Pod(Box::new(change)));
     let seen = futures::stream::select(futures::stream::select(services, slices), pods);
     let mut batches = std::pin::pin!(seen.ready_chunks(BATCH));
     let mut state = state::State::default();
@@ -119,9 +126,9 @@ async fn fill(sets: EndpointSets, client: Client, shutdown: CancellationToken) {
         };
         for seen in batch {
             match seen {
-                Seen::Service(change) => state.service(change),
-                Seen::Slice(change) => state.slice(change),
-                Seen::Pod(change) => state.pod(change),
+                Seen::Service(change) => state.service(*change),
+                Seen::Slice(change) => state.slice(*change),
+                Seen::Pod(change) => state.pod(*change),
             }
         }
         if let Some(snapshot) = state.take_snapshot() {

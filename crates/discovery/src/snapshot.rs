@@ -59,10 +59,23 @@ impl Snapshot {
     #[must_use]
     pub fn of(services: impl IntoIterator<Item = (ServiceKey, Vec<ServicePort>)>) -> Self {
         Self {
-            services: services.into_iter().map(|(key, ports)| (key, ports.into())).collect(),
+            services: services
+                .into_iter()
+                .map(|(key, ports)| (key, ports.into()))
+                .collect(),
             synced: true,
             ..Self::default()
         }
+    }
+
+    /// Adds pods.
+    #[must_use]
+    pub fn with_pods(mut self, pods: impl IntoIterator<Item = PodAddress>) -> Self {
+        let pods = pods
+            .into_iter()
+            .map(|pod| ((pod.namespace.clone(), pod.name.clone()), pod));
+        self.pods = Arc::new(pods.collect());
+        self
     }
 
     /// Returns the ready endpoints behind a port of a Service, or what is missing.

@@ -24,7 +24,10 @@ struct Objects<V> {
 
 impl<V> Default for Objects<V> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), listed: None }
+        Self {
+            known: BTreeMap::new(),
+            listed: None,
+        }
     }
 }
 
@@ -51,9 +54,15 @@ impl<V: PartialEq> Objects<V> {
             Change::Deleted(object) => self.put(key(&object), None),
             Change::Synced => {
                 let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<Key> =
-                    self.known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
-                gone.into_iter().flat_map(|key| self.put(key, None)).collect()
+                let gone: Vec<Key> = self
+                    .known
+                    .keys()
+                    .filter(|key| !listed.contains(*key))
+                    .cloned()
+                    .collect();
+                gone.into_iter()
+                    .flat_map(|key| self.put(key, None))
+                    .collect()
             }
         }
     }
@@ -117,7 +126,10 @@ impl State {
             }
             if let Some(new) = self.slices.known.get(&(namespace.clone(), name.clone())) {
                 let service = (namespace, new.service.clone());
-                self.by_service.entry(service.clone()).or_default().insert(name);
+                self.by_service
+                    .entry(service.clone())
+                    .or_default()
+                    .insert(name);
                 self.dirty.insert(service);
             }
         }
@@ -161,9 +173,16 @@ impl State {
         let ready: BTreeSet<SocketAddr> = slices
             .filter_map(|name| self.slices.known.get(&(service.0.clone(), name.clone())))
             .flat_map(|slice| {
-                slice.ports.iter().filter(|(name, _)| name == port_name).flat_map(|(_, port)| {
-                    slice.ready.iter().map(|address| SocketAddr::new(*address, *port))
-                })
+                slice
+                    .ports
+                    .iter()
+                    .filter(|(name, _)| name == port_name)
+                    .flat_map(|(_, port)| {
+                        slice
+                            .ready
+                            .iter()
+                            .map(|address| SocketAddr::new(*address, *port))
+                    })
             })
             .collect();
         ready.into_iter().collect()
@@ -176,7 +195,10 @@ fn read_service(service: &Service) -> Option<Vec<(String, u16)>> {
         ports
             .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
             .filter_map(|port| {
-                Some((port.name.clone().unwrap_or_default(), u16::try_from(port.port).ok()?))
+                Some((
+                    port.name.clone().unwrap_or_default(),
+                    u16::try_from(port.port).ok()?,
+                ))
             })
             .collect(),
     )
@@ -185,17 +207,28 @@ fn read_service(service: &Service) -> Option<Vec<(String, u16)>> {
 fn read_slice(slice: &EndpointSlice) -> Option<Slice> {
     let service = slice.labels().get(SERVICE_NAME)?.clone();
     let ports = slice.ports.iter().flatten().filter_map(|port| {
-        Some((port.name.clone().unwrap_or_default(), u16::try_from(port.port?).ok()?))
+        Some((
+            port.name.clone().unwrap_or_default(),
+            u16::try_from(port.port?).ok()?,
+        ))
     });
     let ready = slice
         .endpoints
         .iter()
         // An endpoint that does not say so is ready.
         .filter(|endpoint| {
-            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+            endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                .unwrap_or(true)
         })
         .filter_map(|endpoint| endpoint.addresses.first()?.parse().ok());
-    Some(Slice { service, ports: ports.collect(), ready: ready.collect() })
+    Some(Slice {
+        service,
+        ports: ports.collect(),
+        ready: ready.collect(),
+    })
 }
 
 fn read_pod(pod: &Pod) -> Option<PodAddress> {
@@ -228,8 +261,10 @@ mod tests {
     }
 
     fn service() -> Service {
-        object(json!({"metadata": {"namespace": "ns", "name": "a"}, "spec": {"ports": [
-            {"name": "http", "port": 80, "targetPort": 8000}, {"name": "zmq", "port": 5557}]}}))
+        object(
+            json!({"metadata": {"namespace": "ns", "name": "a"}, "spec": {"ports": [
+            {"name": "http", "port": 80, "targetPort": 8000}, {"name": "zmq", "port": 5557}]}}),
+        )
     }
 
     fn slice(name: &str, endpoints: &[(&str, Option<bool>)]) -> EndpointSlice {
@@ -250,10 +285,16 @@ mod tests {
     #[test]
     fn slices_become_sets_by_port_name() {
         let mut state = State::default();
-        state.slice(Change::Applied(slice("s1", &[("10.0.0.2", Some(true)), ("10.0.0.3", Some(false))])));
+        state.slice(Change::Applied(slice(
+            "s1",
+            &[("10.0.0.2", Some(true)), ("10.0.0.3", Some(false))],
+        )));
         assert!(state.take_snapshot().is_none(), "no service yet");
         state.service(Change::Applied(service()));
-        state.slice(Change::Applied(slice("s2", &[("10.0.0.1", None), ("10.0.0.2", Some(true))])));
+        state.slice(Change::Applied(slice(
+            "s2",
+            &[("10.0.0.1", None), ("10.0.0.2", Some(true))],
+        )));
         let snapshot = state.take_snapshot().unwrap();
         assert_eq!(
             texts(&snapshot.find("ns", "a", 80).unwrap()),
@@ -265,7 +306,10 @@ mod tests {
         let shape = snapshot.shape();
         state.slice(Change::Deleted(slice("s2", &[])));
         let snapshot = state.take_snapshot().unwrap();
-        assert_eq!(texts(&snapshot.find("ns", "a", 80).unwrap()), ["10.0.0.2:8000"]);
+        assert_eq!(
+            texts(&snapshot.find("ns", "a", 80).unwrap()),
+            ["10.0.0.2:8000"]
+        );
         assert_eq!(snapshot.shape(), shape);
     }
 
@@ -279,7 +323,10 @@ mod tests {
         state.slice(Change::Listed(slice("s3", &[("10.0.0.9", None)])));
         state.slice(Change::Synced);
         let snapshot = state.take_snapshot().unwrap();
-        assert_eq!(texts(&snapshot.find("ns", "a", 80).unwrap()), ["10.0.0.9:8000"]);
+        assert_eq!(
+            texts(&snapshot.find("ns", "a", 80).unwrap()),
+            ["10.0.0.9:8000"]
+        );
         state.service(Change::Applied(service()));
         assert!(state.take_snapshot().is_none(), "nothing changed");
     }
@@ -287,15 +334,20 @@ mod tests {
     #[test]
     fn pods_of_a_namespace() {
         let pod = |namespace: &str, name: &str, ready: &str| -> Pod {
-            object(json!({"metadata": {"namespace": namespace, "name": name}, "status": {
-                "podIP": "10.0.0.5", "conditions": [{"type": "Ready", "status": ready}]}}))
+            object(
+                json!({"metadata": {"namespace": namespace, "name": name}, "status": {
+                "podIP": "10.0.0.5", "conditions": [{"type": "Ready", "status": ready}]}}),
+            )
         };
         let mut state = State::default();
         state.pod(Change::Applied(pod("a", "x", "True")));
         state.pod(Change::Applied(pod("b", "x", "True")));
         state.pod(Change::Applied(pod("b", "y", "False")));
         let snapshot = state.take_snapshot().unwrap();
-        let ready: Vec<_> = snapshot.pods("b").map(|pod| (pod.name.as_str(), pod.ready)).collect();
+        let ready: Vec<_> = snapshot
+            .pods("b")
+            .map(|pod| (pod.name.as_str(), pod.ready))
+            .collect();
         assert_eq!(ready, [("x", true), ("y", false)]);
     }
 }

@@ -57,12 +57,20 @@ pub struct Verdict {
 impl Verdict {
     /// Returns a condition that holds.
     pub fn yes(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: true, reason, message: message.into() }
+        Self {
+            holds: true,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// Returns a condition that does not hold.
     pub fn no(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: false, reason, message: message.into() }
+        Self {
+            holds: false,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -164,9 +172,16 @@ pub fn attach(world: &World, services: &dyn Services) -> Model {
         .map(|listener| HostPattern::parse(listener.hostname.as_deref()))
         .filter(|pattern| *pattern != HostPattern::Any)
         .collect();
-    let pools = world.pools.iter().map(|(key, pool)| (key.clone(), pool_view(pool))).collect();
+    let pools = world
+        .pools
+        .iter()
+        .map(|(key, pool)| (key.clone(), pool_view(pool)))
+        .collect();
     Model {
-        routing: Arc::new(Routing { table: Table::new(entries, named), pools }),
+        routing: Arc::new(Routing {
+            table: Table::new(entries, named),
+            pools,
+        }),
         gateways,
         routes,
     }
@@ -199,7 +214,12 @@ fn pool_view(pool: &InferencePool) -> PoolView {
     let picker = pool.spec.endpoint_picker_ref.as_ref();
     PoolView {
         selector: pool.spec.selector.clone(),
-        ports: pool.spec.target_ports.iter().map(|port| port.number).collect(),
+        ports: pool
+            .spec
+            .target_ports
+            .iter()
+            .map(|port| port.number)
+            .collect(),
         picker: picker.map(|picker| picker.name.clone()),
         fail_open: picker.is_none_or(|picker| picker.failure_mode.as_deref() == Some("FailOpen")),
     }
@@ -237,7 +257,11 @@ fn served_kinds(listener: &Listener) -> (Vec<&'static str>, bool) {
     let known = |kind: &crate::objects::RouteKind| {
         kind.kind == "HTTPRoute" && kind.group.as_deref().unwrap_or(GROUP) == GROUP
     };
-    let served = if kinds.iter().any(known) { vec!["HTTPRoute"] } else { Vec::new() };
+    let served = if kinds.iter().any(known) {
+        vec!["HTTPRoute"]
+    } else {
+        Vec::new()
+    };
     (served, kinds.iter().all(known))
 }
 
@@ -258,7 +282,10 @@ fn listeners(gateway: &Gateway) -> Vec<ListenerReport> {
             kinds.clear();
             Verdict::no(
                 "UnsupportedProtocol",
-                format!("Protocol {} is not served here, use HTTP", listener.protocol),
+                format!(
+                    "Protocol {} is not served here, use HTTP",
+                    listener.protocol
+                ),
             )
         };
         let resolved = if all_known || listener.protocol != "HTTP" {
@@ -286,11 +313,14 @@ fn attach_parent(
     reports: &mut BTreeMap<Key, Vec<ListenerReport>>,
     hosts: &mut Vec<HostPattern>,
 ) -> Verdict {
-    let gateway_key =
-        (parent.namespace.clone().unwrap_or_else(|| key.0.clone()), parent.name.clone());
-    let (Some(gateway), Some(reports)) =
-        (world.gateways.get(&gateway_key), reports.get_mut(&gateway_key))
-    else {
+    let gateway_key = (
+        parent.namespace.clone().unwrap_or_else(|| key.0.clone()),
+        parent.name.clone(),
+    );
+    let (Some(gateway), Some(reports)) = (
+        world.gateways.get(&gateway_key),
+        reports.get_mut(&gateway_key),
+    ) else {
         return Verdict::no(
             "NoMatchingParent",
             format!("There is no Gateway {}/{}", gateway_key.0, gateway_key.1),
@@ -299,11 +329,19 @@ fn attach_parent(
     let wanted: Vec<HostPattern> = if route.spec.hostnames.is_empty() {
         vec![HostPattern::Any]
     } else {
-        route.spec.hostnames.iter().map(|name| HostPattern::parse(Some(name))).collect()
+        route
+            .spec
+            .hostnames
+            .iter()
+            .map(|name| HostPattern::parse(Some(name)))
+            .collect()
     };
     let (mut seen, mut allowed, mut attached) = (false, false, false);
     for (listener, report) in gateway.spec.listeners.iter().zip(reports) {
-        if parent.section_name.as_ref().is_some_and(|name| *name != listener.name)
+        if parent
+            .section_name
+            .as_ref()
+            .is_some_and(|name| *name != listener.name)
             || parent.port.is_some_and(|port| port != listener.port)
             || !report.accepted.holds
         {
@@ -315,8 +353,10 @@ fn attach_parent(
         }
         allowed = true;
         let listens = HostPattern::parse(listener.hostname.as_deref());
-        let common: Vec<HostPattern> =
-            wanted.iter().filter_map(|host| listens.intersect(host)).collect();
+        let common: Vec<HostPattern> = wanted
+            .iter()
+            .filter_map(|host| listens.intersect(host))
+            .collect();
         if common.is_empty() {
             continue;
         }
@@ -349,14 +389,22 @@ fn attach_parent(
     }
 }
 
-fn may_attach(gateway_namespace: &str, namespace: &str, listener: &Listener, world: &World) -> bool {
+fn may_attach(
+    gateway_namespace: &str,
+    namespace: &str,
+    listener: &Listener,
+    world: &World,
+) -> bool {
     let allowed = &listener.allowed_routes.namespaces;
     match allowed.from.as_deref() {
         None | Some("Same") => gateway_namespace == namespace,
         Some("All") => true,
         Some("Selector") => allowed.selector.as_ref().is_some_and(|selector| {
             let key = (String::new(), namespace.to_owned());
-            world.namespaces.get(&key).is_some_and(|labels| selector.matches(labels))
+            world
+                .namespaces
+                .get(&key)
+                .is_some_and(|labels| selector.matches(labels))
         }),
         Some(_) => false,
     }

@@ -8,8 +8,8 @@ use weir_discovery::Missing;
 
 use crate::attach::{Key, Services, Verdict, World};
 use crate::objects::{
-    BackendRef, Filter, HeaderModifier, HttpRoute, NamedMatch, POOL_GROUPS, PathModifier, RouteMatch,
-    RouteRule,
+    BackendRef, Filter, HeaderModifier, HttpRoute, NamedMatch, POOL_GROUPS, PathModifier,
+    RouteMatch, RouteRule,
 };
 use crate::table::{
     Backend, HeaderChange, Match, PathMatch, PathRewrite, RedirectTo, Rule, Target,
@@ -46,7 +46,8 @@ pub(crate) fn rules(
         match (matches, rule(key, spec, world, services, &mut out.resolved)) {
             (Ok(matches), Ok(rule)) => out.rules.push((Arc::new(rule), matches)),
             (Err(error), _) | (_, Err(error)) => {
-                out.unsupported.get_or_insert_with(|| format!("spec.rules[{at}]: {error}"));
+                out.unsupported
+                    .get_or_insert_with(|| format!("spec.rules[{at}]: {error}"));
             }
         }
     }
@@ -77,7 +78,10 @@ fn matched(spec: &RouteMatch) -> Result<Match, String> {
     };
     let exact = |item: &NamedMatch| match item.kind.as_deref() {
         None | Some("Exact") => Ok(()),
-        Some(other) => Err(format!("match type {other} of {} is not supported", item.name)),
+        Some(other) => Err(format!(
+            "match type {other} of {} is not supported",
+            item.name
+        )),
     };
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
     for item in &spec.headers {
@@ -95,7 +99,12 @@ fn matched(spec: &RouteMatch) -> Result<Match, String> {
             query.push((item.name.clone(), item.value.clone()));
         }
     }
-    Ok(Match { path, method, headers, query })
+    Ok(Match {
+        path,
+        method,
+        headers,
+        query,
+    })
 }
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
@@ -109,16 +118,22 @@ fn rule(
     services: &dyn Services,
     resolved: &mut Verdict,
 ) -> Result<Rule, String> {
-    let mut rule = Rule { route: format!("{}/{}", key.0, key.1), ..Rule::default() };
+    let mut rule = Rule {
+        route: format!("{}/{}", key.0, key.1),
+        ..Rule::default()
+    };
     for filter in &spec.filters {
         apply_filter(&mut rule, filter)?;
     }
     let limit = |text: &Option<String>| text.as_deref().map(duration).transpose();
-    rule.timeout = [limit(&spec.timeouts.request)?, limit(&spec.timeouts.backend_request)?]
-        .into_iter()
-        .flatten()
-        .filter(|limit| !limit.is_zero())
-        .min();
+    rule.timeout = [
+        limit(&spec.timeouts.request)?,
+        limit(&spec.timeouts.backend_request)?,
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|limit| !limit.is_zero())
+    .min();
     for backend in &spec.backend_refs {
         let target = match target(key, backend, world, services) {
             Ok(target) => target,
@@ -130,7 +145,8 @@ fn rule(
                 Target::Invalid(message)
             }
         };
-        rule.backends.push(Backend::new(target, backend.weight.unwrap_or(1)));
+        rule.backends
+            .push(Backend::new(target, backend.weight.unwrap_or(1)));
     }
     Ok(rule)
 }
@@ -143,7 +159,10 @@ fn apply_filter(rule: &mut Rule, filter: &Filter) -> Result<(), String> {
             rule.request_headers = header_change(change)?;
         }
         "ResponseHeaderModifier" => {
-            let change = filter.response_header_modifier.as_ref().ok_or_else(absent)?;
+            let change = filter
+                .response_header_modifier
+                .as_ref()
+                .ok_or_else(absent)?;
             rule.response_headers = header_change(change)?;
         }
         "URLRewrite" => {
@@ -185,18 +204,22 @@ fn header_change(spec: &HeaderModifier) -> Result<HeaderChange, String> {
     Ok(HeaderChange {
         set: pairs(&spec.set)?,
         add: pairs(&spec.add)?,
-        remove: spec.remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
+        remove: spec
+            .remove
+            .iter()
+            .map(|name| header_name(name))
+            .collect::<Result<_, _>>()?,
     })
 }
 
 fn path_rewrite(spec: &PathModifier) -> Result<PathRewrite, String> {
     match spec.kind.as_str() {
-        "ReplaceFullPath" => {
-            Ok(PathRewrite::Full(spec.replace_full_path.clone().unwrap_or_default()))
-        }
-        "ReplacePrefixMatch" => {
-            Ok(PathRewrite::Prefix(spec.replace_prefix_match.clone().unwrap_or_default()))
-        }
+        "ReplaceFullPath" => Ok(PathRewrite::Full(
+            spec.replace_full_path.clone().unwrap_or_default(),
+        )),
+        "ReplacePrefixMatch" => Ok(PathRewrite::Prefix(
+            spec.replace_prefix_match.clone().unwrap_or_default(),
+        )),
         other => Err(format!("path rewrite {other} is not supported")),
     }
 }
@@ -220,27 +243,44 @@ fn target(
     match (group, kind) {
         ("", "Service") => {
             let Some(port) = backend.port else {
-                return Err(Verdict::no("BackendNotFound", format!("{full}: no port is given")));
+                return Err(Verdict::no(
+                    "BackendNotFound",
+                    format!("{full}: no port is given"),
+                ));
             };
             match services.missing(&namespace, &backend.name, port) {
-                None => Ok(Target::Service { namespace, name: backend.name.clone(), port }),
+                None => Ok(Target::Service {
+                    namespace,
+                    name: backend.name.clone(),
+                    port,
+                }),
                 Some(Missing::Port) => Err(Verdict::no(
                     "BackendNotFound",
                     format!("{full} has no port {port}"),
                 )),
-                Some(_) => {
-                    Err(Verdict::no("BackendNotFound", format!("{full} does not exist")))
-                }
+                Some(_) => Err(Verdict::no(
+                    "BackendNotFound",
+                    format!("{full} does not exist"),
+                )),
             }
         }
         (group, "InferencePool") if POOL_GROUPS.contains(&group) => {
             let pool = (namespace, backend.name.clone());
             if !world.pools.contains_key(&pool) {
-                return Err(Verdict::no("BackendNotFound", format!("{full} does not exist")));
+                return Err(Verdict::no(
+                    "BackendNotFound",
+                    format!("{full} does not exist"),
+                ));
             }
-            Ok(Target::Pool { namespace: pool.0, name: pool.1 })
+            Ok(Target::Pool {
+                namespace: pool.0,
+                name: pool.1,
+            })
         }
-        _ => Err(Verdict::no("InvalidKind", format!("{full} of group {group:?} cannot be a backend"))),
+        _ => Err(Verdict::no(
+            "InvalidKind",
+            format!("{full} of group {group:?} cannot be a backend"),
+        )),
     }
 }
 
@@ -268,7 +308,11 @@ fn duration(text: &str) -> Result<Duration, String> {
             .ok_or_else(wrong)?;
         rest = &rest[unit_end..];
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
+    if text.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(Duration::from_millis(total))
+    }
 }
 
 #[cfg(test)]

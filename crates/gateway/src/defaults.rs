@@ -8,7 +8,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::objects::GROUP;
-use crate::run::{resource, Error};
+use crate::run::{Error, resource};
 use crate::status::CONTROLLER;
 
 /// Namespace of the Gateway.
@@ -49,15 +49,22 @@ pub async fn ensure_default_objects(client: &Client, listen: SocketAddr) -> Resu
     let mut gateway = DynamicObject::new(GATEWAY, &kind)
         .within(NAMESPACE)
         .data(json!({"spec": {"gatewayClassName": CLASS, "listeners": listeners}}));
-    gateway.labels_mut().insert(MANAGED.to_owned(), "true".to_owned());
+    gateway
+        .labels_mut()
+        .insert(MANAGED.to_owned(), "true".to_owned());
     if present(gateways.create(&PostParams::default(), &gateway).await)? {
         return Ok(());
     }
     let live = gateways.get(GATEWAY).await?;
-    let old = live.data.pointer("/spec/listeners/0/port").and_then(Value::as_u64);
+    let old = live
+        .data
+        .pointer("/spec/listeners/0/port")
+        .and_then(Value::as_u64);
     if live.labels().contains_key(MANAGED) && old != Some(u64::from(port)) {
         let patch = json!({"spec": {"listeners": listeners}});
-        gateways.patch(GATEWAY, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        gateways
+            .patch(GATEWAY, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
     }
     Ok(())
 }

@@ -95,10 +95,19 @@ mod tests {
     #[test]
     fn patterns_intersect() {
         let parse = |text: &str| HostPattern::parse(Some(text));
-        assert_eq!(parse("*.a.b").intersect(&parse("x.a.b")), Some(parse("x.a.b")));
-        assert_eq!(parse("*.b").intersect(&parse("*.a.b")), Some(parse("*.a.b")));
+        assert_eq!(
+            parse("*.a.b").intersect(&parse("x.a.b")),
+            Some(parse("x.a.b"))
+        );
+        assert_eq!(
+            parse("*.b").intersect(&parse("*.a.b")),
+            Some(parse("*.a.b"))
+        );
         assert_eq!(parse("*.b").intersect(&parse("b")), None);
-        assert_eq!(parse("A.b").intersect(&HostPattern::Any), Some(parse("a.b")));
+        assert_eq!(
+            parse("A.b").intersect(&HostPattern::Any),
+            Some(parse("a.b"))
+        );
         assert_eq!(parse("a").intersect(&parse("b")), None);
     }
 

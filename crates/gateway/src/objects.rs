@@ -10,7 +10,10 @@ use serde_json::Value;
 pub const GROUP: &str = "gateway.networking.k8s.io";
 
 /// API groups under which an InferencePool may be named.
-pub const POOL_GROUPS: [&str; 2] = ["inference.networking.k8s.io", "inference.networking.x-k8s.io"];
+pub const POOL_GROUPS: [&str; 2] = [
+    "inference.networking.k8s.io",
+    "inference.networking.x-k8s.io",
+];
 
 /// Identity of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -144,7 +147,9 @@ impl LabelSelector {
     /// Says whether `labels` are selected. An unknown operator selects nothing.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
             && self.match_expressions.iter().all(|term| {
                 let value = labels.get(&term.key);
                 match term.operator.as_str() {

@@ -67,8 +67,11 @@ pub async fn run(
 ) -> Result<(), Error> {
     let listen = listener.local_addr()?;
     let (endpoints, filling) = EndpointSets::watch(client.clone(), shutdown.clone());
-    let server =
-        Arc::new(Server::new(endpoints.clone(), weir_proxy::Client::default(), listen));
+    let server = Arc::new(Server::new(
+        endpoints.clone(),
+        weir_proxy::Client::default(),
+        listen,
+    ));
     let (pending_in, pending) = watch::channel(Vec::new());
     let again = Arc::new(Notify::new());
     let programming = Programmer {
@@ -156,13 +159,20 @@ impl Programmer {
             if stale {
                 self.model = attach(&self.world, &*snapshot);
                 self.server.program(Arc::clone(&self.model.routing));
-                tracing::debug!(entries = self.model.routing.table.len(), "Routing table programmed");
+                tracing::debug!(
+                    entries = self.model.routing.table.len(),
+                    "Routing table programmed"
+                );
             }
             // Before the lists are complete a status would say that things are missing.
             let complete = snapshot.synced()
-                && [Watched::Gateway, Watched::Route].iter().all(|kind| self.synced.contains(kind));
+                && [Watched::Gateway, Watched::Route]
+                    .iter()
+                    .all(|kind| self.synced.contains(kind));
             if complete {
-                let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let now = jiff::Timestamp::now()
+                    .strftime("%Y-%m-%dT%H:%M:%SZ")
+                    .to_string();
                 let wanted = writes(&self.world, &self.model, self.published, &now);
                 self.pending.send_replace(wanted);
             }
@@ -212,10 +222,22 @@ impl Programmer {
 
 fn changes(client: &Client) -> impl Stream<Item = (Watched, Change<DynamicObject>)> + Send {
     let kinds = [
-        (Watched::Class, resource(GROUP, "v1", "GatewayClass", "gatewayclasses")),
-        (Watched::Gateway, resource(GROUP, "v1", "Gateway", "gateways")),
-        (Watched::Route, resource(GROUP, "v1", "HTTPRoute", "httproutes")),
-        (Watched::Pool, resource(POOL_GROUPS[0], "v1", "InferencePool", "inferencepools")),
+        (
+            Watched::Class,
+            resource(GROUP, "v1", "GatewayClass", "gatewayclasses"),
+        ),
+        (
+            Watched::Gateway,
+            resource(GROUP, "v1", "Gateway", "gateways"),
+        ),
+        (
+            Watched::Route,
+            resource(GROUP, "v1", "HTTPRoute", "httproutes"),
+        ),
+        (
+            Watched::Pool,
+            resource(POOL_GROUPS[0], "v1", "InferencePool", "inferencepools"),
+        ),
         (Watched::Namespace, ApiResource::erase::<Namespace>(&())),
     ];
     let streams = kinds.map(|(watched, kind)| -> BoxStream<'static, _> {
@@ -326,7 +348,11 @@ async fn write_one(client: &Client, write: &Write) -> Result<(), kube::Error> {
         "metadata": {"resourceVersion": write.resource_version},
         "status": write.status,
     });
-    let parameters = PatchParams { field_manager: Some("weir-gateway".into()), ..PatchParams::default() };
-    api.patch_status(&write.key.1, &parameters, &Patch::Merge(&patch)).await?;
+    let parameters = PatchParams {
+        field_manager: Some("weir-gateway".into()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&write.key.1, &parameters, &Patch::Merge(&patch))
+        .await?;
     Ok(())
 }

@@ -109,13 +109,22 @@ impl Server {
         request: Request<Incoming>,
         route: &mut String,
     ) -> Result<Response<Body>, Problem> {
+        if request.method() == http::Method::CONNECT {
+            return Err(Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request_error",
+                "this gateway opens no tunnels; send the request itself",
+            ));
+        }
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str(),
             None => request
                 .headers()
                 .get(header::HOST)
                 .and_then(|value| value.to_str().ok())
-                .ok_or_else(|| Problem::bad_request("the request names no host; send a Host header"))?,
+                .ok_or_else(|| {
+                    Problem::bad_request("the request names no host; send a Host header")
+                })?,
         };
         let host = host_of(authority);
         let routing = self.routing.load_full();
@@ -157,7 +166,10 @@ impl Server {
         })?;
         let upstreams = self.upstreams(&routing, &rule, backend)?;
         let request = self.prepare(request, &rule, &matched).await?;
-        let answer = self.client.forward_any(request, &upstreams, rule.timeout).await;
+        let answer = self
+            .client
+            .forward_any(request, &upstreams, rule.timeout)
+            .await;
         let mut response = answer.map_err(|error| {
             let mut problem = Problem::from(&error);
             problem.message = format!("HTTPRoute {}: {}", rule.route, problem.message);
@@ -178,9 +190,16 @@ impl Server {
             Target::Invalid(why) => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "server_error",
-                format!("HTTPRoute {}: {why}; create it or correct the route", rule.route),
+                format!(
+                    "HTTPRoute {}: {why}; create it or correct the route",
+                    rule.route
+                ),
             )),
-            Target::Service { namespace, name, port } => {
+            Target::Service {
+                namespace,
+                name,
+                port,
+            } => {
                 let ready = self.endpoints.ready(namespace, name, *port);
                 if ready.is_empty() {
                     return Err(Problem::unavailable(format!(
@@ -206,7 +225,9 @@ impl Server {
                     .pods(namespace)
                     .filter(|pod| pod.ready && pool.selector.matches(&pod.labels))
                     .flat_map(|pod| {
-                        pool.ports.iter().map(|port| SocketAddr::new(pod.address, *port))
+                        pool.ports
+                            .iter()
+                            .map(|port| SocketAddr::new(pod.address, *port))
                     })
                     .collect();
                 if ready.is_empty() {
@@ -235,7 +256,9 @@ impl Server {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",
-                format!("{path} administers an engine and is not open through the gateway; ask the pod itself"),
+                format!(
+                    "{path} administers an engine and is not open through the gateway; ask the pod itself"
+                ),
             ));
         }
         strip::headers(&mut parts.headers);
@@ -266,7 +289,9 @@ impl Server {
             tracing::debug!(route = %rule.route, "Removed fields that clients must not send");
         }
         // The bytes are in memory until they are sent.
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stripped.len()));
+        parts
+            .headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(stripped.len()));
         Ok(Request::from_parts(parts, guarded(full(stripped), room)))
     }
 }
@@ -274,7 +299,13 @@ impl Server {
 /// Returns up to [`TRIES`] of `ready`, beginning with the one whose turn it is.
 fn round(ready: &[SocketAddr], turn: &AtomicUsize) -> Vec<SocketAddr> {
     let start = turn.fetch_add(1, Ordering::Relaxed) % ready.len();
-    ready.iter().cycle().skip(start).take(ready.len().min(TRIES)).copied().collect()
+    ready
+        .iter()
+        .cycle()
+        .skip(start)
+        .take(ready.len().min(TRIES))
+        .copied()
+        .collect()
 }
 
 fn target(path: &str, query: Option<&str>) -> Result<Uri, Problem> {
@@ -322,7 +353,9 @@ fn redirected(
     let port = match (redirect.port, &redirect.scheme) {
         (Some(port), _) => Some(port),
         (None, Some(_)) => None,
-        (None, None) => authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()),
+        (None, None) => authority
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok()),
     };
     let port = match (port, scheme) {
         (None | Some(80), "http") | (None | Some(443), "https") | (None, _) => String::new(),
@@ -332,7 +365,10 @@ fn redirected(
         Some(rewrite) => rewrite_path(rewrite, matched, uri.path()),
         None => uri.path().to_owned(),
     };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     let location = HeaderValue::from_str(&format!("{scheme}://{host}{port}{path}{query}"))
         .map_err(|_| Problem::bad_request("the redirect's location is not valid"))?;
     let mut response = Response::new(empty());

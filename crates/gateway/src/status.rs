@@ -50,16 +50,35 @@ pub fn writes(world: &World, model: &Model, published: SocketAddr, now: &str) ->
         }
     };
     for (key, class) in &world.classes {
-        push(Kind::Class, key, &class.metadata.resource_version, class_status(class, now));
+        push(
+            Kind::Class,
+            key,
+            &class.metadata.resource_version,
+            class_status(class, now),
+        );
     }
     for (key, gateway) in &world.gateways {
-        let reports = model.gateways.get(key).map(Vec::as_slice).unwrap_or_default();
+        let reports = model
+            .gateways
+            .get(key)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let status = gateway_status(gateway, reports, published, now);
-        push(Kind::Gateway, key, &gateway.metadata.resource_version, status);
+        push(
+            Kind::Gateway,
+            key,
+            &gateway.metadata.resource_version,
+            status,
+        );
     }
     for (key, route) in &world.routes {
         let reports = model.routes.get(key).map(Vec::as_slice).unwrap_or_default();
-        push(Kind::Route, key, &route.metadata.resource_version, route_status(route, reports, now));
+        push(
+            Kind::Route,
+            key,
+            &route.metadata.resource_version,
+            route_status(route, reports, now),
+        );
     }
     out
 }
@@ -70,9 +89,16 @@ pub fn class_status(class: &GatewayClass, now: &str) -> Option<Value> {
     if class.spec.controller_name != CONTROLLER {
         return None;
     }
-    let wanted = [("Accepted", Verdict::yes("Accepted", "Served by this machine's gateway"))];
-    let conditions =
-        conditions(&class.status["conditions"], &wanted, class.metadata.generation, now);
+    let wanted = [(
+        "Accepted",
+        Verdict::yes("Accepted", "Served by this machine's gateway"),
+    )];
+    let conditions = conditions(
+        &class.status["conditions"],
+        &wanted,
+        class.metadata.generation,
+        now,
+    );
     changed(&class.status, json!({"conditions": conditions}))
 }
 
@@ -85,21 +111,38 @@ pub fn gateway_status(
     now: &str,
 ) -> Option<Value> {
     let generation = gateway.metadata.generation;
-    let served = reports.iter().filter(|report| report.accepted.holds && !report.conflicted);
+    let served = reports
+        .iter()
+        .filter(|report| report.accepted.holds && !report.conflicted);
     let (accepted, programmed) = if served.count() == 0 {
         (
-            Verdict::no("ListenersNotValid", "No listener can be served; one of protocol HTTP is needed"),
+            Verdict::no(
+                "ListenersNotValid",
+                "No listener can be served; one of protocol HTTP is needed",
+            ),
             Verdict::no("Invalid", "No listener can be served"),
         )
-    } else if reports.iter().any(|report| !report.accepted.holds || report.conflicted) {
+    } else if reports
+        .iter()
+        .any(|report| !report.accepted.holds || report.conflicted)
+    {
         (
-            Verdict::yes("ListenersNotValid", "Some listeners are not served, see their conditions"),
-            Verdict::yes("Programmed", format!("HTTP listeners are served on {published}")),
+            Verdict::yes(
+                "ListenersNotValid",
+                "Some listeners are not served, see their conditions",
+            ),
+            Verdict::yes(
+                "Programmed",
+                format!("HTTP listeners are served on {published}"),
+            ),
         )
     } else {
         (
             Verdict::yes("Accepted", "All listeners are served"),
-            Verdict::yes("Programmed", format!("HTTP listeners are served on {published}")),
+            Verdict::yes(
+                "Programmed",
+                format!("HTTP listeners are served on {published}"),
+            ),
         )
     };
     let old = &gateway.status;
@@ -113,8 +156,11 @@ pub fn gateway_status(
                 .flatten()
                 .find(|listener| listener["name"] == report.name.as_str())
                 .map_or(&empty, |listener| &listener["conditions"]);
-            let kinds: Vec<Value> =
-                report.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind})).collect();
+            let kinds: Vec<Value> = report
+                .kinds
+                .iter()
+                .map(|kind| json!({"group": GROUP, "kind": kind}))
+                .collect();
             json!({
                 "name": report.name,
                 "attachedRoutes": report.attached,
@@ -151,7 +197,10 @@ fn listener_verdicts(report: &ListenerReport) -> Vec<(&'static str, Verdict)> {
         Verdict::no("Invalid", "Not served, see the other conditions")
     };
     let conflicted = if report.conflicted {
-        Verdict::yes("HostnameConflict", "An earlier listener has the same port and host name")
+        Verdict::yes(
+            "HostnameConflict",
+            "An earlier listener has the same port and host name",
+        )
     } else {
         Verdict::no("NoConflicts", "No other listener claims the same")
     };
@@ -168,8 +217,9 @@ fn listener_verdicts(report: &ListenerReport) -> Vec<(&'static str, Verdict)> {
 pub fn route_status(route: &HttpRoute, reports: &[ParentReport], now: &str) -> Option<Value> {
     let none = Vec::new();
     let old = route.status["parents"].as_array().unwrap_or(&none);
-    let (mine, others): (Vec<&Value>, Vec<&Value>) =
-        old.iter().partition(|parent| parent["controllerName"] == CONTROLLER);
+    let (mine, others): (Vec<&Value>, Vec<&Value>) = old
+        .iter()
+        .partition(|parent| parent["controllerName"] == CONTROLLER);
     let mut parents: Vec<Value> = others.into_iter().cloned().collect();
     for report in reports {
         let empty = Value::Null;
@@ -177,8 +227,10 @@ pub fn route_status(route: &HttpRoute, reports: &[ParentReport], now: &str) -> O
             .iter()
             .find(|parent| parent["parentRef"] == report.parent)
             .map_or(&empty, |parent| &parent["conditions"]);
-        let wanted =
-            [("Accepted", report.accepted.clone()), ("ResolvedRefs", report.resolved.clone())];
+        let wanted = [
+            ("Accepted", report.accepted.clone()),
+            ("ResolvedRefs", report.resolved.clone()),
+        ];
         parents.push(json!({
             "parentRef": report.parent,
             "controllerName": CONTROLLER,
@@ -226,9 +278,11 @@ fn conditions(
 
 /// Returns `wanted` unless every field of it is in `old` already.
 fn changed(old: &Value, wanted: Value) -> Option<Value> {
-    let same = wanted
-        .as_object()
-        .is_some_and(|fields| fields.iter().all(|(field, value)| old.get(field) == Some(value)));
+    let same = wanted.as_object().is_some_and(|fields| {
+        fields
+            .iter()
+            .all(|(field, value)| old.get(field) == Some(value))
+    });
     (!same).then_some(wanted)
 }
 

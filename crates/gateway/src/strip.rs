@@ -107,7 +107,11 @@ pub struct NotJson {
 /// # Errors
 /// When the structure cannot be followed: an engine might read such a text differently.
 pub fn body(body: &Bytes) -> Result<Bytes, NotJson> {
-    let mut scanner = Scanner { text: body, at: 0, cuts: Vec::new() };
+    let mut scanner = Scanner {
+        text: body,
+        at: 0,
+        cuts: Vec::new(),
+    };
     scanner.whole()?;
     if scanner.cuts.is_empty() {
         return Ok(body.clone());
@@ -204,7 +208,12 @@ impl Scanner<'_> {
                     if stack.len() >= DEPTH {
                         return self.fail("nested too deep");
                     }
-                    stack.push(Open::Object { place, cut: None, kept: self.at, any: false });
+                    stack.push(Open::Object {
+                        place,
+                        cut: None,
+                        kept: self.at,
+                        any: false,
+                    });
                     if self.peek() == Some(b'}') {
                         self.at += 1;
                         stack.pop();
@@ -318,7 +327,11 @@ impl Scanner<'_> {
         if forbidden {
             *cut = Some(start);
         }
-        let below = if forbidden { Place::Elsewhere } else { place.below(&key) };
+        let below = if forbidden {
+            Place::Elsewhere
+        } else {
+            place.below(&key)
+        };
         if self.peek() != Some(b':') {
             return self.fail("no `:` after a key");
         }
@@ -352,7 +365,11 @@ impl Scanner<'_> {
             }
             self.at += 1;
         }
-        if self.at == start { self.fail("an unexpected character") } else { Ok(()) }
+        if self.at == start {
+            self.fail("an unexpected character")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -384,10 +401,19 @@ mod tests {
             (r#"{"kv_transfer_params":{"a":[1,{"b":2}]}}"#, "{}"),
             (r#"{"kv_transfer_params":null , "a": 1}"#, r#"{ "a": 1}"#),
             (r#"{"a": 1, "kv_transfer_params": {} }"#, r#"{"a": 1 }"#),
-            (r#"{"a":1,"ec_transfer_params":[],"b":2}"#, r#"{"a":1,"b":2}"#),
-            (r#"{"kv\u005ftransfer_params":1,"kv_transfer_params":2,"a":3}"#, r#"{"a":3}"#),
+            (
+                r#"{"a":1,"ec_transfer_params":[],"b":2}"#,
+                r#"{"a":1,"b":2}"#,
+            ),
+            (
+                r#"{"kv\u005ftransfer_params":1,"kv_transfer_params":2,"a":3}"#,
+                r#"{"a":3}"#,
+            ),
             (r#"{"kv_transfer_params":1,"kv_transfer_params":2}"#, "{}"),
-            (r#"{"a":0,"kv_transfer_params":1,"kv_transfer_params":2}"#, r#"{"a":0}"#),
+            (
+                r#"{"a":0,"kv_transfer_params":1,"kv_transfer_params":2}"#,
+                r#"{"a":0}"#,
+            ),
             (r#"{"bootstrap_room":7,"model":"m"}"#, r#"{"model":"m"}"#),
             (
                 r#"{"vllm_xargs":{"x":1,"kv_transfer_params":"s"},"n":1}"#,
@@ -406,8 +432,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_followed_is_refused() {
-        for text in [r#"{"a"}"#, r#"{"a":1"#, r#"{"a":1}}"#, r#"{"a":"#, r#"{'a':1}"#, "\u{feff}{}"] {
-            assert!(body(&Bytes::from_static(text.as_bytes())).is_err(), "{text}");
+        for text in [
+            r#"{"a"}"#,
+            r#"{"a":1"#,
+            r#"{"a":1}}"#,
+            r#"{"a":"#,
+            r#"{'a':1}"#,
+            "\u{feff}{}",
+        ] {
+            assert!(
+                body(&Bytes::from_static(text.as_bytes())).is_err(),
+                "{text}"
+            );
         }
         let wide: Vec<u8> = r#"{"a":1}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(body(&Bytes::from(wide)).is_err());

@@ -64,8 +64,14 @@ pub struct Match {
 impl Match {
     fn matches(&self, request: &RequestView<'_>) -> bool {
         self.path.matches(request.path)
-            && self.method.as_ref().is_none_or(|method| method == request.method)
-            && self.headers.iter().all(|(name, want)| header_is(request.headers, name, want))
+            && self
+                .method
+                .as_ref()
+                .is_none_or(|method| method == request.method)
+            && self
+                .headers
+                .iter()
+                .all(|(name, want)| header_is(request.headers, name, want))
             && self.query.iter().all(|(name, want)| {
                 query_value(request.query, name).is_some_and(|value| value == *want)
             })
@@ -178,7 +184,11 @@ pub fn rewrite_path(rewrite: &PathRewrite, matched: &PathMatch, path: &str) -> S
 }
 
 fn rooted(path: String) -> String {
-    if path.starts_with('/') { path } else { format!("/{path}") }
+    if path.starts_with('/') {
+        path
+    } else {
+        format!("/{path}")
+    }
 }
 
 /// A redirect that a rule answers with.
@@ -234,7 +244,11 @@ impl Backend {
     /// Returns a backend.
     #[must_use]
     pub fn new(target: Target, weight: u32) -> Self {
-        Self { target, weight, round: AtomicUsize::new(0) }
+        Self {
+            target,
+            weight,
+            round: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -268,7 +282,11 @@ impl Rule {
     /// exactly its share, and the shares are interleaved.
     #[must_use]
     pub fn pick(&self) -> Option<&Backend> {
-        let total: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        let total: u64 = self
+            .backends
+            .iter()
+            .map(|backend| u64::from(backend.weight))
+            .sum();
         if total == 0 {
             return None;
         }
@@ -291,7 +309,9 @@ fn stride(total: u64) -> u64 {
         if b == 0 { a } else { gcd(b, a % b) }
     }
     let start = (total * 618 / 1000).max(1);
-    (start..=total.max(1)).find(|&step| gcd(step, total) == 1).unwrap_or(1)
+    (start..=total.max(1))
+        .find(|&step| gcd(step, total) == 1)
+        .unwrap_or(1)
 }
 
 /// One way to a rule.

@@ -1,5 +1,7 @@
 //! The whole gateway against an API server: `WEIR_TEST_KUBECONFIG` names one with Gateway API installed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -19,7 +21,11 @@ use tokio_util::task::TaskTracker;
 use weir_runtime::http::full;
 
 fn kind(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind))
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "gateway.networking.k8s.io",
+        "v1",
+        kind,
+    ))
 }
 
 fn object<K: DeserializeOwned>(value: Value) -> K {
@@ -55,7 +61,9 @@ async fn routes_are_programmed_and_status_is_written() {
         return;
     };
     weir_runtime::install_crypto();
-    let client = weir_runtime::client::from_kubeconfig(Path::new(&path)).await.unwrap();
+    let client = weir_runtime::client::from_kubeconfig(Path::new(&path))
+        .await
+        .unwrap();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
 
@@ -66,18 +74,27 @@ async fn routes_are_programmed_and_status_is_written() {
         let path = request.uri().to_string();
         async move { Response::new(full(path)) }
     };
-    tasks.spawn(weir_runtime::http::serve(listener, None, handler, shutdown.clone()));
+    tasks.spawn(weir_runtime::http::serve(
+        listener,
+        None,
+        handler,
+        shutdown.clone(),
+    ));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     for _ in 0..2 {
-        weir_gateway::ensure_default_objects(&client, address).await.unwrap();
+        weir_gateway::ensure_default_objects(&client, address)
+            .await
+            .unwrap();
     }
     let options = weir_gateway::Options::new(address);
     let stop = shutdown.clone();
     let running = client.clone();
     tasks.spawn(async move {
-        weir_gateway::run(running, listener, options, stop).await.unwrap();
+        weir_gateway::run(running, listener, options, stop)
+            .await
+            .unwrap();
     });
 
     let gateways: Api<DynamicObject> =
@@ -90,12 +107,18 @@ async fn routes_are_programmed_and_status_is_written() {
     assert_eq!(gateway["status"]["addresses"][0]["value"], "127.0.0.1");
     assert_eq!(gateway["spec"]["listeners"][0]["port"], address.port());
     let classes: Api<DynamicObject> = Api::all_with(client.clone(), &kind("GatewayClass"));
-    until(&classes, "weir", |class| holds(&class["status"]["conditions"], "Accepted")).await;
+    until(&classes, "weir", |class| {
+        holds(&class["status"]["conditions"], "Accepted")
+    })
+    .await;
 
     let namespace = format!("gateway-test-{}", std::process::id());
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let create = PostParams::default();
-    namespaces.create(&create, &object(json!({"metadata": {"name": namespace}}))).await.unwrap();
+    namespaces
+        .create(&create, &object(json!({"metadata": {"name": namespace}})))
+        .await
+        .unwrap();
     let routes: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &namespace, &kind("HTTPRoute"));
     let route = object(json!({
@@ -117,9 +140,16 @@ async fn routes_are_programmed_and_status_is_written() {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .any(|item| item["type"] == "ResolvedRefs" && item["status"] == refs && item["reason"] == reason)
+                .any(|item| {
+                    item["type"] == "ResolvedRefs"
+                        && item["status"] == refs
+                        && item["reason"] == reason
+                })
     };
-    until(&routes, "r", |route| parent(route, "False", "BackendNotFound")).await;
+    until(&routes, "r", |route| {
+        parent(route, "False", "BackendNotFound")
+    })
+    .await;
 
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let service = object(json!({"metadata": {"name": "s"},
@@ -152,7 +182,10 @@ async fn routes_are_programmed_and_status_is_written() {
         }
         Err(error) => eprintln!("SKIPPED: no address but loopback for an endpoint: {error}"),
     }
-    namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
+    namespaces
+        .delete(&namespace, &DeleteParams::default())
+        .await
+        .unwrap();
     until_not_found(&web, address, &target).await;
     shutdown.cancel();
     tasks.close();
@@ -178,6 +211,8 @@ async fn get(web: &weir_proxy::Client, address: SocketAddr, target: &str) -> (u1
     let request = Request::get(target).body(weir_proxy::empty()).unwrap();
     let response = web.forward(request, address).await.unwrap();
     let status = response.status().as_u16();
-    let body = weir_proxy::collect_limited(response.into_body(), 65_536).await.unwrap();
+    let body = weir_proxy::collect_limited(response.into_body(), 65_536)
+        .await
+        .unwrap();
     (status, String::from_utf8_lossy(&body).into_owned())
 }

@@ -1,5 +1,7 @@
 //! Requests through real sockets: a client, the gateway with a fixed table, an upstream.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_discovery::{EndpointSets, ServicePort, Snapshot};
+use weir_discovery::{EndpointSets, PodAddress, ServicePort, Snapshot};
 use weir_gateway::attach::{World, attach};
 use weir_gateway::serve::Server;
 use weir_runtime::http::{Body, BoxError, full};
@@ -69,7 +71,18 @@ impl World1 {
                 let body = body.collect().await.unwrap().to_bytes();
                 let target = parts.uri.to_string();
                 let streamed = target == "/stream";
-                seen_in.send(Seen { target, headers: parts.headers, body }).unwrap();
+                let hangs = target == "/hang";
+                seen_in
+                    .send(Seen {
+                        target,
+                        headers: parts.headers,
+                        body,
+                    })
+                    .unwrap();
+                if hangs {
+                    let _guard = Dropped(dropped_in);
+                    return std::future::pending().await;
+                }
                 if !streamed {
                     return Response::new(full("fine"));
                 }
@@ -83,19 +96,44 @@ impl World1 {
                 Response::new(body)
             }
         };
-        tasks.spawn(weir_runtime::http::serve(listener, None, handler, shutdown.clone()));
+        tasks.spawn(weir_runtime::http::serve(
+            listener,
+            None,
+            handler,
+            shutdown.clone(),
+        ));
 
         // The first address refuses connections, so that every request needs the second try.
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refusing = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let port = |ready: Vec<SocketAddr>| {
-            vec![ServicePort { name: "http".into(), port: 8000, ready: ready.into() }]
+            vec![ServicePort {
+                name: "http".into(),
+                port: 8000,
+                ready: ready.into(),
+            }]
         };
         let key = |name: &str| ("default".to_owned(), name.to_owned());
         let snapshot = Snapshot::of([
             (key("up"), port(vec![refusing, upstream])),
             (key("down"), port(Vec::new())),
         ]);
-        let world = world();
+        let pod = |name: &str, ready: bool, app: &str| PodAddress {
+            namespace: "default".into(),
+            name: name.into(),
+            address: upstream.ip(),
+            ready,
+            labels: [("app".to_owned(), app.to_owned())].into(),
+        };
+        let snapshot = snapshot.with_pods([
+            pod("p1", true, "m"),
+            pod("p2", false, "m"),
+            pod("p3", true, "other"),
+        ]);
+        let world = world(upstream.port());
         let model = attach(&world, &snapshot);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
@@ -112,12 +150,31 @@ impl World1 {
                 async move { server.handle(request).await }
             }
         };
-        tasks.spawn(weir_runtime::http::serve(listener, None, handler, shutdown.clone()));
+        tasks.spawn(weir_runtime::http::serve(
+            listener,
+            None,
+            handler,
+            shutdown.clone(),
+        ));
         let client = Legacy::builder(TokioExecutor::new()).build_http();
-        Self { gateway, server, seen, chunks, dropped, client, shutdown, tasks }
+        Self {
+            gateway,
+            server,
+            seen,
+            chunks,
+            dropped,
+            client,
+            shutdown,
+            tasks,
+        }
     }
 
-    async fn send(&self, request: http::request::Builder, path: &str, body: &'static str) -> Response<Incoming> {
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        path: &str,
+        body: &'static str,
+    ) -> Response<Incoming> {
         let request = request
             .uri(format!("http://{}{path}", self.gateway))
             .body(Full::new(Bytes::from_static(body.as_bytes())))
@@ -139,7 +196,7 @@ impl World1 {
     }
 }
 
-fn world() -> World {
+fn world(pool_port: u16) -> World {
     let object = |value: serde_json::Value| value;
     let gateway = object(serde_json::json!({
         "metadata": {"namespace": "kserve", "name": "gw"},
@@ -152,28 +209,62 @@ fn world() -> World {
                 "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}],
             "backendRefs": [{"kind": "Service", "name": service, "port": 8000}]})
     };
+    let pool_rule = |prefix: &str, pool: &str| {
+        let mut rule = rule(prefix, pool);
+        rule["backendRefs"] = serde_json::json!([
+            {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": pool}]);
+        rule
+    };
+    let pool = |mode: &str| {
+        serde_json::json!({"spec": {
+            "selector": {"matchLabels": {"app": "m"}},
+            "targetPorts": [{"number": pool_port}],
+            "endpointPickerRef": {"name": "picker", "failureMode": mode}}})
+    };
     let route = object(serde_json::json!({
         "metadata": {"namespace": "default", "name": "r"},
         "spec": {"parentRefs": [{"name": "gw", "namespace": "kserve"}],
-            "rules": [rule("/default/up", "up"), rule("/default/down", "down")]}}));
+            "rules": [rule("/default/up", "up"), rule("/default/down", "down"),
+                pool_rule("/default/open", "open"), pool_rule("/default/closed", "closed")]}}));
     let mut world = World::default();
-    world
-        .gateways
-        .insert(("kserve".into(), "gw".into()), serde_json::from_value(gateway).unwrap());
-    world.routes.insert(("default".into(), "r".into()), serde_json::from_value(route).unwrap());
+    world.gateways.insert(
+        ("kserve".into(), "gw".into()),
+        serde_json::from_value(gateway).unwrap(),
+    );
+    for (name, mode) in [("open", "FailOpen"), ("closed", "FailClose")] {
+        let pool = serde_json::from_value(pool(mode)).unwrap();
+        world.pools.insert(("default".into(), name.into()), pool);
+    }
+    world.routes.insert(
+        ("default".into(), "r".into()),
+        serde_json::from_value(route).unwrap(),
+    );
     world
 }
 
 async fn text(response: Response<Incoming>) -> String {
-    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
 async fn rewritten_stripped_and_answered() {
     let mut world = World1::start().await;
-    let request = Request::post("/").header("x-prefiller-host-port", "evil:1").header("x-kept", "1");
+    let request = Request::post("/")
+        .header("x-prefiller-host-port", "evil:1")
+        .header("x-kept", "1");
     let body = r#"{"model":"m", "kv_transfer_params":{"do_remote_prefill":true},"n": 1.0}"#;
-    let response = world.send(request, "/default/up/v1/chat/completions?a=b", body).await;
+    let response = world
+        .send(request, "/default/up/v1/chat/completions?a=b", body)
+        .await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(text(response).await, "fine");
     let seen = world.seen.recv().await.unwrap();
@@ -187,7 +278,9 @@ async fn rewritten_stripped_and_answered() {
 
     // Bodies of other paths are not looked at.
     let body = r#"{"kv_transfer_params":1}"#;
-    world.send(Request::post("/"), "/default/up/other", body).await;
+    world
+        .send(Request::post("/"), "/default/up/other", body)
+        .await;
     assert_eq!(world.seen.recv().await.unwrap().body, body);
     world.idle().await;
     world.end().await;
@@ -198,19 +291,44 @@ async fn refusals_say_what_to_do() {
     let world = World1::start().await;
     for (path, host, status, word) in [
         ("/nowhere", "localhost", 404, "no HTTPRoute matches"),
-        ("/default/down/v1/models", "localhost", 503, "Service default/down port 8000"),
-        ("/default/up/v1/models", "evil.example:80", 421, "evil.example"),
+        (
+            "/default/closed/v1/models",
+            "localhost",
+            503,
+            "picker default/picker",
+        ),
+        (
+            "/default/down/v1/models",
+            "localhost",
+            503,
+            "Service default/down port 8000",
+        ),
+        (
+            "/default/closed/v1/models",
+            "localhost",
+            503,
+            "picker default/picker",
+        ),
+        (
+            "/default/up/v1/models",
+            "evil.example:80",
+            421,
+            "evil.example",
+        ),
         ("/default/up/sleep", "127.0.0.1", 403, "/sleep"),
     ] {
-        let response = world.send(Request::get("/").header("host", host), path, "").await;
+        let response = world
+            .send(Request::get("/").header("host", host), path, "")
+            .await;
         assert_eq!(response.status(), status, "{path}");
         let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
         let message = body["error"]["message"].as_str().unwrap();
         assert!(message.contains(word), "{message}");
         assert_eq!(body["error"]["code"], status);
     }
-    let response =
-        world.send(Request::post("/"), "/default/up/v1/completions", r#"{"a""#).await;
+    let response = world
+        .send(Request::post("/"), "/default/up/v1/completions", r#"{"a""#)
+        .await;
     assert_eq!(response.status(), 400);
     world.idle().await;
     world.end().await;
@@ -219,7 +337,9 @@ async fn refusals_say_what_to_do() {
 #[tokio::test]
 async fn chunks_pass_one_by_one_and_a_lost_client_cancels() {
     let mut world = World1::start().await;
-    let mut response = world.send(Request::get("/"), "/default/up/stream", "").await;
+    let mut response = world
+        .send(Request::get("/"), "/default/up/stream", "")
+        .await;
     assert_eq!(world.server.in_flight(), 1);
     for chunk in ["data: 1\n\n", "data: 2\n\n"] {
         // The next chunk is sent only after this one has arrived.
@@ -235,12 +355,46 @@ async fn chunks_pass_one_by_one_and_a_lost_client_cancels() {
 }
 
 #[tokio::test]
+async fn a_client_lost_before_the_answer_cancels_too() {
+    let mut world = World1::start().await;
+    {
+        let request = Request::post("/");
+        let body = r#"{"model":"m"}"#;
+        let request = request
+            .uri(format!("http://{}/default/up/hang", world.gateway))
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
+            .unwrap();
+        let sent = tokio::spawn(world.client.request(request));
+        assert_eq!(world.seen.recv().await.unwrap().body, body);
+        sent.abort();
+    }
+    world.dropped.recv().await.unwrap();
+    world.idle().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_may_fail_open_needs_no_picker() {
+    let mut world = World1::start().await;
+    for _ in 0..3 {
+        let response = world
+            .send(Request::get("/"), "/default/open/v1/models", "")
+            .await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(world.seen.recv().await.unwrap().target, "/v1/models");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn parallel_requests_share_the_endpoints() {
     let mut world = World1::start().await;
     let done = AtomicUsize::new(0);
     futures::stream::iter(0..50)
         .for_each_concurrent(10, |_| async {
-            let response = world.send(Request::get("/"), "/default/up/v1/models", "").await;
+            let response = world
+                .send(Request::get("/"), "/default/up/v1/models", "")
+                .await;
             assert_eq!(text(response).await, "fine");
             done.fetch_add(1, Ordering::Relaxed);
         })

@@ -68,7 +68,9 @@ where
 {
     let mut held: Option<OwnedSemaphorePermit> = None;
     let bytes = collect(body, limit, |length| {
-        let Ok(length) = u32::try_from(length) else { return false };
+        let Ok(length) = u32::try_from(length) else {
+            return false;
+        };
         match (Arc::clone(room).try_acquire_many_owned(length), &mut held) {
             (Ok(more), Some(held)) => held.merge(more),
             (Ok(first), none) => *none = Some(first),
@@ -96,7 +98,10 @@ where
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| TooLarge::Read(error.into()))?.into_data() else {
+        let Ok(data) = frame
+            .map_err(|error| TooLarge::Read(error.into()))?
+            .into_data()
+        else {
             continue;
         };
         let have = first.as_ref().map_or(0, Bytes::len) + whole.len();
@@ -121,7 +126,11 @@ where
 
 /// Lets `guard` live until the last frame of `body` was read, the body failed, or it was dropped.
 pub fn guarded<G: Send + 'static>(body: Body, guard: G) -> Body {
-    Guarded { body, guard: Some(guard) }.boxed_unsync()
+    Guarded {
+        body,
+        guard: Some(guard),
+    }
+    .boxed_unsync()
 }
 
 pin_project! {
@@ -166,7 +175,9 @@ pub(crate) struct Lent {
 impl Lent {
     /// Returns the lender's handle and the body to hand on.
     pub(crate) fn new(body: Body) -> (Self, Body) {
-        let lent = Self { slot: Arc::new(Mutex::new(None)) };
+        let lent = Self {
+            slot: Arc::new(Mutex::new(None)),
+        };
         let borrowed = Borrowed {
             end: http_body::Body::is_end_stream(&body),
             hint: http_body::Body::size_hint(&body),
@@ -179,7 +190,10 @@ impl Lent {
 
     /// Returns the body when no byte of it was asked for.
     pub(crate) fn reclaim(self) -> Option<Body> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -199,7 +213,11 @@ impl http_body::Body for Borrowed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.body.is_none() {
-            let taken = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let taken = self
+                .slot
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             self.body = taken;
         }
         match self.body.as_mut() {
@@ -210,11 +228,15 @@ impl http_body::Body for Borrowed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().map_or(self.end, http_body::Body::is_end_stream)
+        self.body
+            .as_ref()
+            .map_or(self.end, http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| self.hint.clone(), http_body::Body::size_hint)
+        self.body
+            .as_ref()
+            .map_or_else(|| self.hint, http_body::Body::size_hint)
     }
 }
 
@@ -262,7 +284,10 @@ mod tests {
         let room = Arc::new(Semaphore::new(7));
         let (bytes, held) = collect_in(streamed(), 5, &room).await.unwrap();
         assert_eq!((bytes, room.available_permits()), ("abcde".into(), 2));
-        assert!(matches!(collect_in(streamed(), 5, &room).await, Err(TooLarge::Room)));
+        assert!(matches!(
+            collect_in(streamed(), 5, &room).await,
+            Err(TooLarge::Room)
+        ));
         drop(held);
         assert_eq!(room.available_permits(), 7);
     }

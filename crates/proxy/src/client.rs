@@ -172,13 +172,21 @@ impl Client {
                 }
                 Err(error) if error.is_connect() => {
                     tracing::debug!(%upstream, error = &error as &dyn std::error::Error, "No connection");
-                    last = Error::Connect { upstream, source: error.into() };
+                    last = Error::Connect {
+                        upstream,
+                        source: error.into(),
+                    };
                     match lent.reclaim() {
                         Some(unread) => body = unread,
                         None => return Err(last),
                     }
                 }
-                Err(error) => return Err(Error::Upstream { upstream, source: error.into() }),
+                Err(error) => {
+                    return Err(Error::Upstream {
+                        upstream,
+                        source: error.into(),
+                    });
+                }
             }
         }
         Err(last)
@@ -187,5 +195,9 @@ impl Client {
 
 fn target(uri: &Uri, upstream: SocketAddr) -> Result<Uri, http::Error> {
     let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
-    Uri::builder().scheme("http").authority(upstream.to_string()).path_and_query(path).build()
+    Uri::builder()
+        .scheme("http")
+        .authority(upstream.to_string())
+        .path_and_query(path)
+        .build()
 }

@@ -13,6 +13,8 @@ pub mod client;
 pub mod headers;
 pub mod respond;
 
-pub use body::{Body, BoxError, TooLarge, boxed, collect_in, collect_limited, empty, full, guarded};
+pub use body::{
+    Body, BoxError, TooLarge, boxed, collect_in, collect_limited, empty, full, guarded,
+};
 pub use client::{Client, Error, Options};
 pub use respond::Problem;

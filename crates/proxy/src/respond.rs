@@ -22,7 +22,12 @@ pub struct Problem {
 impl Problem {
     /// Returns a problem of this status.
     pub fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), retry_after: None }
+        Self {
+            status,
+            kind,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     /// 400: the request itself is at fault.
@@ -37,8 +42,11 @@ impl Problem {
 
     /// 503: there is no one to answer right now.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", message);
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            message,
+        );
         problem.retry_after = Some(1);
         problem
     }
@@ -60,7 +68,10 @@ impl Problem {
         let mut response = Response::new(full(self.json()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -80,7 +91,9 @@ impl From<&Error> for Problem {
             Error::Upstream { .. } => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway_error",
-                format!("{text}; it may have begun to work on the request, so it was not sent again"),
+                format!(
+                    "{text}; it may have begun to work on the request, so it was not sent again"
+                ),
             ),
             Error::Timeout { .. } => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -151,6 +164,9 @@ mod tests {
             r#"{"error":{"message":"no \"route\"\u000a","type":"not_found_error","param":null,"code":404}}"#
         );
         assert_eq!(problem.response().status(), 404);
-        assert_eq!(Problem::unavailable("x").response().headers()["retry-after"], "1");
+        assert_eq!(
+            Problem::unavailable("x").response().headers()["retry-after"],
+            "1"
+        );
     }
 }

@@ -5,11 +5,19 @@ use super::*;
 fn entry(name: &str, host: &str, path: PathMatch) -> Entry {
     Entry {
         host: HostPattern::parse(Some(host)),
-        matched: Match { path, method: None, headers: Vec::new(), query: Vec::new() },
+        matched: Match {
+            path,
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
         created: "2026-01-01T00:00:00Z".into(),
         route: ("default".into(), name.into()),
         position: (0, 0),
-        rule: Arc::new(Rule { route: format!("default/{name}"), ..Rule::default() }),
+        rule: Arc::new(Rule {
+            route: format!("default/{name}"),
+            ..Rule::default()
+        }),
     }
 }
 
@@ -20,7 +28,13 @@ fn prefix(text: &str) -> PathMatch {
 fn ask(table: &Table, host: &str, target: &str, method: &Method, headers: &HeaderMap) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     table
-        .find(&RequestView { host, path, query, method, headers })
+        .find(&RequestView {
+            host,
+            path,
+            query,
+            method,
+            headers,
+        })
         .map(|entry| entry.route.1.clone())
         .unwrap_or_default()
 }
@@ -76,16 +90,29 @@ fn method_headers_query_then_age_then_name() {
     let mut old = entry("z-old", "", prefix("/"));
     old.created = "2025-01-01T00:00:00Z".into();
     let table = Table::new(
-        vec![entry("b", "", prefix("/")), query, header, method, old, entry("a", "", prefix("/"))],
+        vec![
+            entry("b", "", prefix("/")),
+            query,
+            header,
+            method,
+            old,
+            entry("a", "", prefix("/")),
+        ],
         Vec::new(),
     );
     let mut headers = HeaderMap::new();
     assert_eq!(ask(&table, "h", "/", &Method::POST, &headers), "method");
     headers.insert("x-model", "m".parse().unwrap());
-    assert_eq!(ask(&table, "h", "/?a=b+c", &Method::GET, &headers), "header");
+    assert_eq!(
+        ask(&table, "h", "/?a=b+c", &Method::GET, &headers),
+        "header"
+    );
     assert_eq!(get(&table, "h", "/?x&%61=b%20c"), "query");
     assert_eq!(get(&table, "h", "/"), "z-old");
-    let same = Table::new(vec![entry("b", "", prefix("/")), entry("a", "", prefix("/"))], vec![]);
+    let same = Table::new(
+        vec![entry("b", "", prefix("/")), entry("a", "", prefix("/"))],
+        vec![],
+    );
     assert_eq!(get(&same, "h", "/"), "a");
 }
 
@@ -96,13 +123,27 @@ fn paths_are_rewritten_by_segment() {
         (&root, "/ns/a", "/ns/a/v1/models", "/v1/models"),
         (&root, "/ns/a", "/ns/a", "/"),
         (&root, "/ns/a", "/ns/a/", "/"),
-        (&PathRewrite::Prefix("/v1/".into()), "/x", "/x/models", "/v1/models"),
-        (&PathRewrite::Prefix("/v1".into()), "/", "/models", "/v1/models"),
+        (
+            &PathRewrite::Prefix("/v1/".into()),
+            "/x",
+            "/x/models",
+            "/v1/models",
+        ),
+        (
+            &PathRewrite::Prefix("/v1".into()),
+            "/",
+            "/models",
+            "/v1/models",
+        ),
         (&PathRewrite::Prefix(String::new()), "/x", "/x", "/"),
         (&PathRewrite::Full("/all".into()), "/x", "/x/y", "/all"),
     ];
     for (rewrite, matched, path, want) in cases {
-        assert_eq!(rewrite_path(rewrite, &prefix(matched), path), want, "{matched} {path}");
+        assert_eq!(
+            rewrite_path(rewrite, &prefix(matched), path),
+            want,
+            "{matched} {path}"
+        );
     }
 }
 
