@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
-use kube::api::{Api, DynamicObject};
+use kube::api::DynamicObject;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub struct Options {
     pub pin_presets: bool,
     /// Domain of Services.
     pub cluster_domain: String,
+    /// The only namespace whose services are looked at; all when `None`.
+    pub namespace: Option<String>,
     /// How many services are looked at at once.
     pub concurrency: u16,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             config_prefix: names::PRESET_PREFIX.to_owned(),
             pin_presets: true,
             cluster_domain: "cluster.local".to_owned(),
+            namespace: None,
             concurrency: 4,
         }
     }
@@ -135,7 +138,7 @@ pub async fn run(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let services: Api<DynamicObject> = Api::all_with(client.clone(), &kind::SERVICE.api_resource());
+    let services = watch::api(&client, kind::SERVICE, options.namespace.as_deref());
     let controller = Controller::new_with(
         services,
         watcher::Config::default(),

@@ -34,13 +34,14 @@ pub(crate) fn add(
     store: &Store<DynamicObject>,
     options: &Options,
 ) -> Controller<DynamicObject> {
+    let only = options.namespace.as_deref();
     let ours = watcher::Config::default().labels(&format!("{}={}", label::PART_OF, value::PART_OF));
     for owned in OWNED {
         let refs =
-            touched(client, owned, None, ours.clone()).filter_map(|o| async move { owner(&o) });
+            touched(client, owned, only, ours.clone()).filter_map(|o| async move { owner(&o) });
         controller = controller.reconcile_on(refs);
     }
-    let pods = touched(client, kind::POD, None, ours).filter_map(|pod| async move {
+    let pods = touched(client, kind::POD, only, ours).filter_map(|pod| async move {
         let name = pod.labels().get(label::NAME)?.clone();
         Some(service_ref(&name, &pod.namespace()?))
     });
@@ -52,12 +53,12 @@ pub(crate) fn add(
     }
     let store = store.clone();
     let name = format!("metadata.name={}", names::GLOBAL_CONFIG_MAP);
-    let only = watcher::Config::default().fields(&name);
+    let by_name = watcher::Config::default().fields(&name);
     let globals = touched(
         client,
         kind::CONFIG_MAP,
         Some(&options.system_namespace),
-        only,
+        by_name,
     );
     controller.reconcile_on(globals.flat_map(move |_| stream::iter(all(&store))))
 }
@@ -69,11 +70,7 @@ fn touched(
     namespace: Option<&str>,
     config: watcher::Config,
 ) -> BoxStream<'static, DynamicObject> {
-    let resource = kind.api_resource();
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let api = api(client, kind, namespace);
     watcher(api, config)
         .default_backoff()
         .touched_objects()
@@ -83,6 +80,15 @@ fn touched(
                 .ok()
         })
         .boxed()
+}
+
+/// The objects of a kind in one namespace, or everywhere.
+pub(crate) fn api(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = kind.api_resource();
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
 }
 
 fn all(store: &Store<DynamicObject>) -> Vec<Ref> {

@@ -1,0 +1,231 @@
+//! The controller against an API server: the one named by `WEIR_TEST_KUBECONFIG`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod world;
+
+use serde_json::json;
+use weir_api::names::kind;
+use world::{World, status_of};
+
+#[tokio::test]
+async fn a_service_becomes_ready_when_its_children_are_and_not_before() {
+    let Some(world) = World::start("ready").await else {
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    let deployment = world.appears(kind::DEPLOYMENT, "llama-kserve").await;
+    assert_eq!(
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"],
+        "engine"
+    );
+    world
+        .appears(kind::CORE_SERVICE, "llama-kserve-workload-svc")
+        .await;
+    world
+        .appears(kind::SECRET, "llama-kserve-self-signed-certs")
+        .await;
+    world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "HTTPRoutesReady") == "False"
+        })
+        .await;
+    assert_eq!(status_of(&service, "Ready"), "False");
+    assert_eq!(service["status"]["observedGeneration"], 1);
+    assert_eq!(service["metadata"]["generation"], 1);
+
+    world.make_deployment_available("llama-kserve").await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "MainWorkloadReady") == "True"
+        })
+        .await;
+    assert_eq!(status_of(&service, "Ready"), "False");
+    world.accept_route("llama-kserve-route").await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "True")
+        .await;
+    let url = format!("http://127.0.0.1:8080/{}/llama", world.namespace);
+    assert_eq!(service["status"]["url"], url);
+    assert_eq!(
+        service["status"]["workloads"]["primary"]["readyReplicas"],
+        1
+    );
+    let events = world.events("llama").await;
+    assert!(
+        events
+            .iter()
+            .any(|e| e["reason"] == "LLMInferenceServiceReady"),
+        "{events:?}"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_nothing_differs() {
+    let Some(world) = World::start("idle").await else {
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
+    world.make_deployment_available("llama-kserve").await;
+    world.accept_route("llama-kserve-route").await;
+    world
+        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "True")
+        .await;
+    let before = world.versions("llama").await;
+    let count = world.events("llama").await.len();
+    // A pass for another reason: a label on the service that nothing reads.
+    for round in ["1", "2", "3"] {
+        world
+            .patch(
+                kind::SERVICE,
+                "llama",
+                json!({"metadata": {"labels": {"poke": round}}}),
+            )
+            .await;
+        world.settle().await;
+    }
+    assert_eq!(world.versions("llama").await, before);
+    assert_eq!(world.events("llama").await.len(), count);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn drift_is_repaired_and_what_others_own_stays() {
+    let Some(world) = World::start("drift").await else {
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    world.appears(kind::DEPLOYMENT, "llama-kserve").await;
+    let foreign = json!({
+        "metadata": {"annotations": {"foreign": "1"}},
+        "spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "main", "image": "other"}]}}},
+    });
+    world
+        .patch_strategic(kind::DEPLOYMENT, "llama-kserve", foreign)
+        .await;
+    let image = "/spec/template/spec/containers/0/image";
+    let repaired = world
+        .until(kind::DEPLOYMENT, "llama-kserve", |d| {
+            d.pointer(image) == Some(&json!("engine"))
+        })
+        .await;
+    assert_eq!(repaired["spec"]["replicas"], 4);
+    assert_eq!(repaired["metadata"]["annotations"]["foreign"], "1");
+
+    world
+        .patch(kind::SERVICE, "llama", json!({"spec": {"replicas": 2}}))
+        .await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", |d| {
+            d["spec"]["replicas"] == 2
+        })
+        .await;
+    world
+        .patch(
+            kind::DEPLOYMENT,
+            "llama-kserve",
+            json!({"spec": {"replicas": 5}}),
+        )
+        .await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", |d| {
+            d["spec"]["replicas"] == 2
+        })
+        .await;
+    world
+        .patch(kind::SERVICE, "llama", json!({"spec": {"replicas": null}}))
+        .await;
+    world
+        .until(kind::SERVICE, "llama", |s| {
+            s["status"]["observedGeneration"] == s["metadata"]["generation"]
+        })
+        .await;
+    world.settle().await;
+    assert_eq!(
+        world.appears(kind::DEPLOYMENT, "llama-kserve").await["spec"]["replicas"],
+        2
+    );
+    world
+        .patch(
+            kind::DEPLOYMENT,
+            "llama-kserve",
+            json!({"spec": {"replicas": 3}}),
+        )
+        .await;
+    world.settle().await;
+    assert_eq!(
+        world.appears(kind::DEPLOYMENT, "llama-kserve").await["spec"]["replicas"],
+        3
+    );
+
+    world
+        .delete(kind::CORE_SERVICE, "llama-kserve-workload-svc")
+        .await;
+    world
+        .appears(kind::CORE_SERVICE, "llama-kserve-workload-svc")
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_stopped_service_loses_its_children_and_a_deleted_one_goes() {
+    let Some(world) = World::start("stop").await else {
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
+    let stop = |value: serde_json::Value| json!({"metadata": {"annotations": {"serving.kserve.io/stop": value}}});
+    world
+        .patch(kind::SERVICE, "llama", stop(json!("true")))
+        .await;
+    for (kind, name) in [
+        (kind::HTTP_ROUTE, "llama-kserve-route"),
+        (kind::DEPLOYMENT, "llama-kserve"),
+        (kind::CORE_SERVICE, "llama-kserve-workload-svc"),
+    ] {
+        world.vanishes(kind, name).await;
+    }
+    let service = world
+        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "False")
+        .await;
+    assert_eq!(service["status"].get("url"), None);
+    world
+        .patch(kind::SERVICE, "llama", stop(serde_json::Value::Null))
+        .await;
+    world.appears(kind::DEPLOYMENT, "llama-kserve").await;
+    world.delete(kind::SERVICE, "llama").await;
+    world.vanishes(kind::SERVICE, "llama").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_foreign_object_under_a_wanted_name_is_named_and_left_alone() {
+    let Some(world) = World::start("foreign").await else {
+        return;
+    };
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "llama-kserve-workload-svc"},
+        "spec": {"ports": [{"port": 1}]},
+    });
+    world.create(kind::CORE_SERVICE, &theirs).await;
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "MainWorkloadReady") == "False"
+        })
+        .await;
+    let conditions = service["status"]["conditions"].to_string();
+    assert!(
+        conditions.contains("llama-kserve-workload-svc exists and is not controlled"),
+        "{conditions}"
+    );
+    let kept = world
+        .appears(kind::CORE_SERVICE, "llama-kserve-workload-svc")
+        .await;
+    assert_eq!(kept["spec"]["ports"][0]["port"], 1);
+    world.end().await;
+}

@@ -1,0 +1,302 @@
+//! A namespace of its own, a gateway in it, and the controller running.
+
+use std::time::Duration;
+
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, core::ApiResource};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use weir_api::names::{Kind, kind};
+use weir_controller::Options;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a test looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The status of a condition of a service, empty when absent.
+pub(crate) fn status_of(service: &Value, condition: &str) -> String {
+    let all = service
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
+    let found = all.into_iter().flatten().find(|c| c["type"] == condition);
+    found
+        .and_then(|c| c["status"].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A test's part of a cluster.
+pub(crate) struct World {
+    pub(crate) namespace: String,
+    client: Client,
+    shutdown: CancellationToken,
+    controller: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    /// Makes a namespace with a gateway and starts the controller; `None` without an API server.
+    pub(crate) async fn start(name: &str) -> Option<Self> {
+        let Some(kubeconfig) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
+            #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+            {
+                eprintln!("SKIPPED: WEIR_TEST_KUBECONFIG names no API server");
+            }
+            return None;
+        };
+        weir_runtime::install_crypto();
+        let client = weir_runtime::client::from_kubeconfig(kubeconfig.as_ref())
+            .await
+            .unwrap();
+        let unique = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_micros();
+        let namespace = format!("t-{name}-{unique}");
+        let shutdown = CancellationToken::new();
+        let (stop, to_run) = (shutdown.clone(), client.clone());
+        let options = Options {
+            system_namespace: namespace.clone(),
+            namespace: Some(namespace.clone()),
+            ..Options::default()
+        };
+        let controller =
+            tokio::spawn(async move { weir_controller::run(to_run, options, stop).await.unwrap() });
+        let world = Self {
+            namespace,
+            client,
+            shutdown,
+            controller,
+        };
+        world.make_gateway().await;
+        Some(world)
+    }
+
+    async fn make_gateway(&self) {
+        let namespaces: Api<DynamicObject> = Api::all_with(
+            self.client.clone(),
+            &ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()),
+        );
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        namespaces
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(object).unwrap(),
+            )
+            .await
+            .unwrap();
+        let classes: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &kind::GATEWAY_CLASS.api_resource());
+        let class = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+            "metadata": {"name": "weir"},
+            "spec": {"controllerName": "weir.dev/gateway"},
+        });
+        let params = PatchParams::apply("test").force();
+        classes
+            .patch("weir", &params, &Patch::Apply(class))
+            .await
+            .unwrap();
+        self.create(
+            kind::GATEWAY,
+            &json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "metadata": {"name": "kserve-ingress-gateway"},
+                "spec": {
+                    "gatewayClassName": "weir",
+                    "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}],
+                },
+            }),
+        )
+        .await;
+        let status = json!({"status": {
+            "addresses": [{"type": "IPAddress", "value": "127.0.0.1"}],
+            "conditions": [condition("Programmed", 1)],
+        }});
+        self.patch_status(kind::GATEWAY, "kserve-ingress-gateway", status)
+            .await;
+    }
+
+    /// A small service with a managed route.
+    pub(crate) fn service(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService",
+            "metadata": {"name": name},
+            "spec": {
+                "model": {"uri": "hf://org/model", "name": "org/model"},
+                "template": {"containers": [{"name": "main", "image": "engine"}]},
+                "router": {"gateway": {}, "route": {"http": {"spec": {
+                    "parentRefs": [{
+                        "group": "gateway.networking.k8s.io", "kind": "Gateway",
+                        "name": "kserve-ingress-gateway", "namespace": self.namespace,
+                    }],
+                    "rules": [{
+                        "matches": [{"path": {"type": "PathPrefix", "value": format!("/{}/{name}", self.namespace)}}],
+                        "backendRefs": [{
+                            "group": "inference.networking.k8s.io", "kind": "InferencePool",
+                            "name": format!("{name}-inference-pool"), "port": 8000,
+                        }],
+                    }],
+                }}}},
+            },
+        })
+    }
+
+    fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.api_resource())
+    }
+
+    pub(crate) async fn create(&self, kind: Kind, object: &Value) {
+        let object = serde_json::from_value(object.clone()).unwrap();
+        self.api(kind)
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn patch(&self, kind: Kind, name: &str, patch: Value) {
+        self.api(kind)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn patch_strategic(&self, kind: Kind, name: &str, patch: Value) {
+        self.api(kind)
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+            .unwrap();
+    }
+
+    async fn patch_status(&self, kind: Kind, name: &str, patch: Value) {
+        self.api(kind)
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete(&self, kind: Kind, name: &str) {
+        self.api(kind)
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the object is as `wanted` says.
+    pub(crate) async fn until(
+        &self,
+        kind: Kind,
+        name: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut last = Value::Null;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < deadline {
+            if let Some(object) = self.api(kind).get_opt(name).await.unwrap() {
+                last = serde_json::to_value(object).unwrap();
+                if wanted(&last) {
+                    return last;
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        panic!(
+            "{} {name} never became as wanted, it is {last:#}",
+            kind.kind
+        );
+    }
+
+    pub(crate) async fn appears(&self, kind: Kind, name: &str) -> Value {
+        self.until(kind, name, |object| {
+            object.pointer("/metadata/deletionTimestamp").is_none()
+        })
+        .await
+    }
+
+    pub(crate) async fn vanishes(&self, kind: Kind, name: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.api(kind).get_opt(name).await.unwrap().is_some() {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{} {name} is still there",
+                kind.kind
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until passes that were due are over.
+    pub(crate) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+
+    /// Plays the Deployment controller.
+    pub(crate) async fn make_deployment_available(&self, name: &str) {
+        let status = json!({"status": {
+            "replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "observedGeneration": 1,
+            "conditions": [condition("Available", 0)],
+        }});
+        self.patch_status(kind::DEPLOYMENT, name, status).await;
+    }
+
+    /// Plays the gateway.
+    pub(crate) async fn accept_route(&self, name: &str) {
+        let route = self.appears(kind::HTTP_ROUTE, name).await;
+        let generation = route["metadata"]["generation"].as_i64().unwrap();
+        let status = json!({"status": {"parents": [{
+            "controllerName": "weir.dev/gateway",
+            "parentRef": route["spec"]["parentRefs"][0],
+            "conditions": [condition("Accepted", generation), condition("ResolvedRefs", generation)],
+        }]}});
+        self.patch_status(kind::HTTP_ROUTE, name, status).await;
+    }
+
+    /// The resource versions of the children of a service.
+    pub(crate) async fn versions(&self, service: &str) -> Vec<String> {
+        let mut versions = Vec::new();
+        for (kind, suffix) in [
+            (kind::DEPLOYMENT, "kserve"),
+            (kind::CORE_SERVICE, "kserve-workload-svc"),
+            (kind::SECRET, "kserve-self-signed-certs"),
+            (kind::HTTP_ROUTE, "kserve-route"),
+        ] {
+            let object = self.appears(kind, &format!("{service}-{suffix}")).await;
+            versions.push(object["metadata"]["resourceVersion"].to_string());
+        }
+        versions
+    }
+
+    /// The events on a service.
+    pub(crate) async fn events(&self, service: &str) -> Vec<Value> {
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Event>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let all = api.list(&ListParams::default()).await.unwrap().items;
+        let all = all
+            .into_iter()
+            .map(|event| serde_json::to_value(event).unwrap());
+        all.filter(|event| event["involvedObject"]["name"] == service)
+            .collect()
+    }
+
+    /// Stops the controller; it must come to an end.
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.controller)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+fn condition(kind: &str, generation: i64) -> Value {
+    let mut condition = json!({
+        "type": kind, "status": "True", "reason": kind, "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    if generation > 0 {
+        condition["observedGeneration"] = json!(generation);
+    }
+    condition
+}
