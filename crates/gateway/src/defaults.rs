@@ -6,17 +6,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use weir_api::names::{
+    DEFAULT_GATEWAY as GATEWAY, GATEWAY_CLASS as CLASS, SYSTEM_NAMESPACE as NAMESPACE,
+};
 
 use crate::objects::GROUP;
 use crate::run::{Error, resource};
 use crate::status::CONTROLLER;
 
-/// Namespace of the Gateway.
-pub const NAMESPACE: &str = "kserve";
-/// Name of the class.
-pub const CLASS: &str = "weir";
-/// Name of the Gateway.
-pub const GATEWAY: &str = "kserve-ingress-gateway";
 /// Marks the Gateway as made here: only then its port follows the listen port.
 const MANAGED: &str = "weir.dev/default-gateway";
 

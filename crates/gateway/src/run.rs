@@ -1,9 +1,9 @@
 //! The running gateway: watches feed the world, the world programs the server and the status.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -12,7 +12,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,8 @@ pub enum Error {
 
 /// Most changes taken in before the table is built again.
 const BATCH: usize = 512;
+/// Least time between two equal writes to one object: whoever undoes them is not fought at full speed.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait before statuses that could not be written are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -293,22 +295,49 @@ async fn write(
     again: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
+    let mut written: HashMap<(Kind, Key), (Value, Instant)> = HashMap::new();
+    let mut retry = None;
     loop {
+        let later = async {
+            match retry {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = pending.changed() => if changed.is_err() {
                 return;
             },
+            () = later => {
+                // What is wanted is computed anew from what is there by now.
+                retry = None;
+                again.notify_one();
+                continue;
+            }
         }
+        written.retain(|_, (_, at)| at.elapsed() < PATIENCE);
         let wanted = pending.borrow_and_update().clone();
         let mut failed = false;
         for write in wanted {
+            let object = (write.kind, write.key.clone());
+            let timeless = timeless(&write.status);
+            if written
+                .get(&object)
+                .is_some_and(|(status, _)| *status == timeless)
+            {
+                // Mostly the watch has not brought the write back yet.
+                failed = true;
+                continue;
+            }
             let done = tokio::select! {
                 () = shutdown.cancelled() => return,
                 done = write_one(&client, &write) => done,
             };
             match done {
-                Ok(()) => {}
+                Ok(()) => {
+                    written.insert(object, (timeless, Instant::now()));
+                }
                 // A newer version, or none at all, is on its way through the watch.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                     tracing::debug!(kind = ?write.kind, name = %write.key.1, code = status.code, "Status out of date");
@@ -323,12 +352,20 @@ async fn write(
                 }
             }
         }
-        if failed {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => again.notify_one(),
-            }
-        }
+        retry = failed.then(|| tokio::time::Instant::now() + RETRY);
+    }
+}
+
+/// Returns `status` without the times in it.
+fn timeless(status: &Value) -> Value {
+    match status {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(field, _)| *field != "lastTransitionTime")
+            .map(|(field, value)| (field.clone(), timeless(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(timeless).collect(),
+        other => other.clone(),
     }
 }
 

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use crate::attach::{Key, ListenerReport, Model, ParentReport, Verdict, World};
 use crate::objects::{GROUP, Gateway, GatewayClass, HttpRoute};
 
-/// Name under which this gateway writes status.
-pub const CONTROLLER: &str = "weir.dev/gateway";
+pub use weir_api::names::GATEWAY_CONTROLLER as CONTROLLER;
 
 /// Kinds whose status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
