@@ -23,10 +23,10 @@ pub fn default(object: &mut Value) {
     }
     let spec = &mut object["spec"];
     for workload in ["", "/prefill"] {
-        if let Some(expert) = spec.pointer_mut(&format!("{workload}/parallelism/expert")) {
-            if let Some(number) = expert.as_i64() {
-                *expert = json!(number > 1);
-            }
+        if let Some(expert) = spec.pointer_mut(&format!("{workload}/parallelism/expert"))
+            && let Some(number) = expert.as_i64()
+        {
+            *expert = json!(number > 1);
         }
     }
     if !is_service {
@@ -107,7 +107,7 @@ fn default_group_label(object: &mut Value) {
 mod tests {
     use super::*;
 
-    fn service(spec: Value) -> Value {
+    fn service(spec: &Value) -> Value {
         json!({"apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService", "metadata": {"name": "llama"}, "spec": spec})
     }
 
@@ -129,7 +129,7 @@ mod tests {
             ),
         ];
         for (given, want) in table {
-            let mut object = service(given);
+            let mut object = service(&given);
             default(&mut object);
             assert_eq!(object["spec"], want);
             let once = object.clone();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_group_label_follows_the_group() {
-        let mut object = service(json!({"router": {"route": {"group": "g", "weight": 1}}}));
+        let mut object = service(&json!({"router": {"route": {"group": "g", "weight": 1}}}));
         default(&mut object);
         assert_eq!(
             object["metadata"]["labels"][names::label::ROUTING_GROUP],

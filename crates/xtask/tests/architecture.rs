@@ -1,5 +1,10 @@
 //! Holds the workspace to the map in `crates/README.md`: who may use whom, and what must not be linked.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not tests to clippy"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

@@ -56,16 +56,17 @@ pub(super) fn check(workload: &Value, path: &str, inherits: bool, verdict: &mut 
             );
         }
     }
-    if let (Some(data @ 1..), Some(local @ 1..)) = (data, local) {
-        if data % local != 0 && data > local {
-            verdict.invalid(
-                format!("{path}.parallelism.data"),
-                format!(
-                    "{data} is no multiple of dataLocal ({local}): {} ranks would never start",
-                    data % local
-                ),
-            );
-        }
+    if let (Some(data @ 1..), Some(local @ 1..)) = (data, local)
+        && data % local != 0
+        && data > local
+    {
+        verdict.invalid(
+            format!("{path}.parallelism.data"),
+            format!(
+                "{data} is no multiple of dataLocal ({local}): {} ranks would never start",
+                data % local
+            ),
+        );
     }
     match &parallelism["expert"] {
         Value::Null | Value::Bool(_) => {}

@@ -36,13 +36,12 @@ pub(super) fn check(workload: &Value, path: &str, verdict: &mut Verdict) {
     if let (Some(least), Some(most)) = (
         scaling["minReplicas"].as_i64(),
         scaling["maxReplicas"].as_i64(),
-    ) {
-        if least > most {
-            verdict.invalid(
-                format!("{at}.minReplicas"),
-                format!("{least} is above maxReplicas ({most})"),
-            );
-        }
+    ) && least > most
+    {
+        verdict.invalid(
+            format!("{at}.minReplicas"),
+            format!("{least} is above maxReplicas ({most})"),
+        );
     }
 }
 

@@ -1,0 +1,150 @@
+//! From the path of a field (`spec.containers[0].name`) to its JSON pointer and its schema.
+
+use serde_json::Value;
+use weir_schema::Node;
+
+/// The JSON pointer of a path in a value. Keys may hold dots, so the value decides where one ends.
+///
+/// A last step that is not there is kept: the pointer of a missing field is that of where it would be.
+pub(crate) fn pointer(value: &Value, path: &str) -> String {
+    let mut out = String::new();
+    let mut at = Some(value);
+    let mut rest = path;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        let bracket = rest
+            .strip_prefix('[')
+            .and_then(|inside| inside.split_once(']'));
+        let step = match (bracket, at) {
+            (Some((index, after)), _) => {
+                rest = after;
+                index.trim_matches('"').to_owned()
+            }
+            (None, Some(Value::Object(fields))) => {
+                let key = fields
+                    .keys()
+                    .filter(|key| leads(rest, key))
+                    .max_by_key(|key| key.len());
+                let key = key.map_or_else(|| first(rest), String::as_str);
+                rest = &rest[key.len()..];
+                key.to_owned()
+            }
+            _ => {
+                let key = first(rest);
+                rest = &rest[key.len()..];
+                key.to_owned()
+            }
+        };
+        at = at.and_then(|value| match value {
+            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+            other => other.get(&step),
+        });
+        out.push('/');
+        out.push_str(&step.replace('~', "~0").replace('/', "~1"));
+    }
+    out
+}
+
+/// Whether the path begins with this key as a whole step.
+fn leads(path: &str, key: &str) -> bool {
+    path.strip_prefix(key)
+        .is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
+}
+
+fn first(path: &str) -> &str {
+    let end = path
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| ".[".contains(*c))
+        .map_or(path.len(), |(at, _)| at);
+    &path[..end]
+}
+
+/// The steps of a JSON pointer.
+fn steps(pointer: &str) -> impl Iterator<Item = String> {
+    pointer
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+}
+
+/// The schema at a JSON pointer.
+pub(crate) fn node(root: &Node, pointer: &str) -> Option<Node> {
+    let mut at = root.clone();
+    for step in steps(pointer) {
+        at = match at.items() {
+            Some(items) if step.bytes().all(|b| b.is_ascii_digit()) => items,
+            _ => at.field(&step)?,
+        };
+    }
+    Some(at)
+}
+
+/// The candidate nearest to a word, when it is near enough to be meant.
+pub(crate) fn similar<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            (
+                distance(&word.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits between two words.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let changed = corner + usize::from(l != *r);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_with_dots_are_one_step() {
+        let value = json!({"metadata": {"labels": {"a.b/c": 1, "a": {"b": 2}}}, "l": [{"x": 1}]});
+        assert_eq!(
+            pointer(&value, "metadata.labels.a.b/c"),
+            "/metadata/labels/a.b~1c"
+        );
+        assert_eq!(
+            pointer(&value, "metadata.labels.a.b"),
+            "/metadata/labels/a/b"
+        );
+        assert_eq!(pointer(&value, "l[0].x"), "/l/0/x");
+        assert_eq!(pointer(&value, "l[0].missing"), "/l/0/missing");
+        assert_eq!(pointer(&value, "spec.foo"), "/spec/foo");
+        assert_eq!(pointer(&value, ""), "");
+    }
+
+    #[test]
+    fn near_words_are_found() {
+        assert_eq!(similar("replica", ["replicas", "router"]), Some("replicas"));
+        assert_eq!(
+            similar("LLMInferenceservice", ["LLMInferenceService", "Pod"]),
+            Some("LLMInferenceService")
+        );
+        assert_eq!(similar("zebra", ["replicas", "router"]), None);
+    }
+}

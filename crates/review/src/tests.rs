@@ -1,0 +1,135 @@
+//! The messages, as a user sees them.
+
+use serde_json::json;
+
+use crate::{Options, Severity, admit, review_text};
+
+/// The findings of a text, one a line.
+fn messages(text: &str) -> String {
+    let findings = review_text(
+        text,
+        "model.yaml",
+        &Options {
+            warnings: true,
+            ..Options::default()
+        },
+    );
+    findings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+const HEAD: &str =
+    "apiVersion: serving.kserve.io/v1alpha2\nkind: LLMInferenceService\nmetadata:\n  name: llama\n";
+
+#[test]
+fn a_good_service_has_no_findings() {
+    let text = format!(
+        "{HEAD}spec:\n  model:\n    uri: hf://a/b\n  replicas: 2\n  router: {{gateway: {{}}, route: {{}}}}\n  template:\n    \
+         containers:\n    - name: main\n      resources: {{limits: {{cpu: 2, memory: 1Gi}}}}\n      env:\n      - {{name: A, value: \"n\"}}\n"
+    );
+    assert_eq!(messages(&text), "");
+}
+
+#[test]
+fn kinds_of_every_origin_are_known() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n---\napiVersion: \
+                gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  gatewayClassName: weir\n  \
+                listeners: [{name: http, port: 80, protocol: HTTP}]\n---\napiVersion: \
+                apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: foos.x.io}\nspec:\n  group: \
+                x.io\n  scope: Namespaced\n  names: {kind: Foo, plural: foos}\n  versions:\n  - {name: v1, served: true, \
+                storage: true, schema: {openAPIV3Schema: {type: object}}}\n---\napiVersion: x.io/v1\nkind: Foo\nmetadata: {name: f}\n";
+    assert_eq!(messages(text), "");
+}
+
+#[test]
+fn not_yaml() {
+    insta::assert_snapshot!(messages("a: [1, 2\nb: }\n"));
+}
+
+#[test]
+fn not_an_object() {
+    insta::assert_snapshot!(messages("just text\n"));
+}
+
+#[test]
+fn unknown_kind() {
+    let wrong_version = HEAD.replace("v1alpha2", "v1");
+    let wrong_kind = HEAD.replace("LLMInferenceService", "LLMInferenceServce");
+    let foreign = "apiVersion: acme.io/v1\nkind: Rocket\nmetadata: {name: r}\n";
+    insta::assert_snapshot!(messages(&format!(
+        "{wrong_version}---\n{wrong_kind}---\n{foreign}---\nkind: Pod\n"
+    )));
+}
+
+#[test]
+fn unknown_field() {
+    insta::assert_snapshot!(messages(&format!(
+        "{HEAD}spec:\n  model:\n    uri: hf://a/b\n  replica: 2\n  workload:\n    replicas: 2\n  template:\n    containers:\n    \
+         - name: main\n      imagePullPolice: Always\n"
+    )));
+}
+
+#[test]
+fn wrong_type() {
+    insta::assert_snapshot!(messages(&format!(
+        "{HEAD}spec:\n  model:\n    uri: hf://a/b\n    name: 8\n  replicas: \"2\"\n  template:\n    containers:\n      name: \
+         main\n  parallelism:\n    tensor: 0\n    expert: many\n"
+    )));
+}
+
+#[test]
+fn unquoted_n() {
+    insta::assert_snapshot!(messages(&format!(
+        "{HEAD}spec:\n  model:\n    uri: hf://a/b\n  template:\n    containers:\n    - name: main\n      env:\n      - name: \
+         ANSWER\n        value: n\n      - name: PORT\n        value: 8000\n"
+    )));
+}
+
+#[test]
+fn name_too_long() {
+    insta::assert_snapshot!(messages(&HEAD.replace("llama", &"a".repeat(64))));
+}
+
+#[test]
+fn broken_rules() {
+    insta::assert_snapshot!(messages(&format!(
+        "{HEAD}spec:\n  model:\n    uri: hf://a/b\n  parallelism:\n    data: 4\n    pipeline: 2\n  prefill:\n    replicas: 1\n"
+    )));
+}
+
+#[test]
+fn warnings_come_only_when_wanted() {
+    let text = format!("{HEAD}spec:\n  model:\n    uri: hf://a/b\n  prefill: {{}}\n");
+    assert!(review_text(&text, "m", &Options::default()).is_empty());
+    let all = review_text(
+        &text,
+        "m",
+        &Options {
+            warnings: true,
+            ..Options::default()
+        },
+    );
+    assert_eq!(all[0].severity, Severity::Warning);
+}
+
+#[test]
+fn admission_fills_in_and_refuses() {
+    let mut object = json!({
+        "apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService",
+        "metadata": {"name": "llama"}, "spec": {"parallelism": {"tensor": 8, "expert": 8}},
+    });
+    assert_eq!(admit(&mut object, None), Ok(vec![]));
+    assert_eq!(object["spec"]["model"]["name"], "llama");
+    assert_eq!(object["spec"]["parallelism"]["expert"], true);
+
+    let mut object = json!({
+        "apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService",
+        "metadata": {"name": "llama"}, "spec": {"worker": {}, "parallelism": {"data": 8}},
+    });
+    let refusal = admit(&mut object, None).unwrap_err();
+    assert_eq!(refusal.causes.len(), 1);
+    insta::assert_snapshot!(refusal);
+}
