@@ -1,0 +1,109 @@
+//! OpenAPI v3 documents: enough for validation by `kubectl apply` and for `kubectl explain`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::registry::{Resource, Snapshot, api_version};
+use crate::schema;
+
+/// `/openapi/v3`.
+pub(crate) fn index(snapshot: &Snapshot) -> Value {
+    let mut paths = Map::new();
+    for (group, versions) in &snapshot.groups {
+        for version in versions {
+            let path = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
+            // kubectl caches a document by its address: another schema is another address.
+            let mut hasher = DefaultHasher::new();
+            for resource in of_version(snapshot, group, version) {
+                resource.plural.hash(&mut hasher);
+                if let Some(custom) = &resource.custom {
+                    custom.openapi.to_string().hash(&mut hasher);
+                }
+            }
+            let url = format!("/openapi/v3/{path}?hash={:016X}", hasher.finish());
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    json!({"paths": paths})
+}
+
+fn of_version<'a>(
+    snapshot: &'a Snapshot,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Arc<Resource>> {
+    snapshot.all().iter().filter(move |r| r.group == group && r.version == version)
+}
+
+/// The document of one group and version.
+pub(crate) fn document(snapshot: &Snapshot, group: &str, version: &str) -> Option<Value> {
+    if !snapshot.serves(group, version) {
+        return None;
+    }
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
+    for resource in of_version(snapshot, group, version) {
+        let name = model(resource);
+        let gvk = json!({"group": group, "version": version, "kind": resource.kind});
+        let mut document = schema::document(resource);
+        document["x-kubernetes-group-version-kind"] = json!([gvk]);
+        schemas.insert(name.clone(), document);
+        let root = if group.is_empty() { "/api" } else { "/apis" };
+        let prefix = format!("{root}/{}", api_version(group, version));
+        let collection = if resource.namespaced {
+            format!("{prefix}/namespaces/{{namespace}}/{}", resource.plural)
+        } else {
+            format!("{prefix}/{}", resource.plural)
+        };
+        let content = json!({"application/json": {"schema":
+            {"$ref": format!("#/components/schemas/{name}")}}});
+        let answer = json!({"200": {"description": "OK", "content": content}});
+        let operation = |action: &str, parameters: &[&str]| {
+            let parameters: Vec<Value> = parameters
+                .iter()
+                .map(|p| json!({"name": p, "in": "query", "schema": {"type": "string"}}))
+                .collect();
+            json!({"x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk,
+                "parameters": parameters, "responses": answer})
+        };
+        let change = ["dryRun", "fieldManager", "fieldValidation"];
+        let mut create = operation("post", &change);
+        create["requestBody"] = json!({"content": content});
+        if resource.review {
+            paths.insert(collection, json!({"post": create}));
+            continue;
+        }
+        let mut replace = operation("put", &change);
+        replace["requestBody"] = json!({"content": content});
+        let mut patch = operation("patch", &["dryRun", "fieldManager", "fieldValidation", "force"]);
+        let body = json!({"schema": {"type": "object"}});
+        patch["requestBody"] = json!({"content": {
+            "application/json-patch+json": body, "application/merge-patch+json": body,
+            "application/strategic-merge-patch+json": body, "application/apply-patch+yaml": body}});
+        paths.insert(
+            collection.clone(),
+            json!({"get": operation("list", &["labelSelector", "fieldSelector"]), "post": create}),
+        );
+        paths.insert(
+            format!("{collection}/{{name}}"),
+            json!({"get": operation("get", &[]), "put": replace, "patch": patch,
+                "delete": operation("delete", &["dryRun", "propagationPolicy"])}),
+        );
+    }
+    Some(json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.35.0"},
+        "paths": paths, "components": {"schemas": schemas}}))
+}
+
+fn model(resource: &Resource) -> String {
+    let group = if resource.group.is_empty() { "core" } else { &resource.group };
+    let mut parts: Vec<&str> = group.split('.').collect();
+    parts.reverse();
+    let prefix = if resource.custom.is_some() { parts.join(".") } else { format!("io.k8s.api.{group}") };
+    format!("{prefix}.{}.{}", resource.version, resource.kind)
+}

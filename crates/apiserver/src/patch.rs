@@ -1,0 +1,120 @@
+//! PATCH: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::meta;
+use crate::request::{Reply, Req, parse_body};
+use crate::schema;
+use crate::status::{ApiError, ApiResult};
+use crate::write::{self, Change};
+
+/// Answers a patch.
+pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply> {
+    let kind = req.content_type.split(';').next().unwrap_or("").trim().to_owned();
+    let resource = &req.resource;
+    match kind.as_str() {
+        "application/json-patch+json" => {
+            let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|error| {
+                ApiError::bad_request(format!("error decoding patch: {error}"))
+            })?;
+            write::update(app, req, |current| {
+                let mut object = current.clone();
+                json_patch::patch(&mut object, &patch).map_err(|error| {
+                    let message = format!("the server rejected our request due to an error in our request: {error}");
+                    ApiError::new(422, "Invalid", message)
+                })?;
+                Ok(Change { object, owned: false })
+            })
+            .await
+        }
+        "application/merge-patch+json" => {
+            let patch = parse_body(body, "application/json")?;
+            write::update(app, req, |current| {
+                let mut object = current.clone();
+                weir_merge::json_merge_patch(&mut object, &patch);
+                Ok(Change { object, owned: false })
+            })
+            .await
+        }
+        "application/strategic-merge-patch+json" => {
+            if resource.custom.is_some() {
+                return Err(unsupported("the body of the request was in an unknown format - \
+                    accepted media types include: application/json-patch+json, \
+                    application/merge-patch+json, application/apply-patch+yaml"));
+            }
+            let patch = parse_body(body, "application/json")?;
+            write::update(app, req, |current| {
+                let mut object = current.clone();
+                schema::strategic(resource, &mut object, &patch)?;
+                Ok(Change { object, owned: false })
+            })
+            .await
+        }
+        "application/apply-patch+yaml" | "application/apply-patch+json" => {
+            let applied = parse_body(body, "application/yaml")?;
+            apply(app, req, applied).await
+        }
+        _ => Err(unsupported("the body of the request was in an unknown format - accepted media \
+            types include: application/json-patch+json, application/merge-patch+json, \
+            application/strategic-merge-patch+json, application/apply-patch+yaml")),
+    }
+}
+
+fn unsupported(message: &str) -> ApiError {
+    ApiError::new(415, "UnsupportedMediaType", message)
+}
+
+async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
+    let resource = &req.resource;
+    let manager = req.query.get("fieldManager");
+    if manager.is_empty() {
+        return Err(ApiError::invalid(resource, "", &[(
+            "FieldValueRequired".to_owned(),
+            "Required value: is required for apply patch".to_owned(),
+            "fieldManager".to_owned(),
+        )]));
+    }
+    write::same_kind(resource, &applied)?;
+    if meta::name(&applied).is_empty() {
+        meta::set(&mut applied, "name", Some(json!(req.name())));
+    }
+    if applied["metadata"]["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    // The configuration itself is checked, so that an unknown field is named as the caller wrote it.
+    let mut warnings = Vec::new();
+    let mut checked = applied.clone();
+    schema::check_fields(resource, &mut checked, req.query.get("fieldValidation"), &mut warnings)?;
+    let applied = checked;
+    let force = req.query.flag("force");
+    let subresource = req.target.subresource.as_str();
+    loop {
+        let key = App::key(resource, req.namespace(), req.name());
+        if app.store.peek(&key).is_some() {
+            let mut reply = write::update(app, req, |current| {
+                let mut object = schema::apply(
+                    resource, Some(current), &applied, manager, force, subresource,
+                )?;
+                let asked = applied["metadata"].get("resourceVersion").cloned();
+                meta::set(&mut object, "resourceVersion", asked);
+                Ok(Change { object, owned: true })
+            })
+            .await?;
+            reply.warnings.splice(0..0, warnings);
+            return Ok(reply);
+        }
+        if !subresource.is_empty() {
+            return Err(ApiError::not_found(resource, req.name()));
+        }
+        let object = schema::apply(resource, None, &applied, manager, force, "")?;
+        match write::create(app, req, object, true).await {
+            Err(error) if error.reason == "AlreadyExists" => continue,
+            Ok(mut reply) => {
+                reply.warnings.splice(0..0, warnings);
+                return Ok(reply);
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! From an HTTP request to its handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use weir_runtime::http::{Body, text};
+
+use crate::app::App;
+use crate::request::{BODY_LIMIT, Query, Reply, Req, Target, failure, json, parse_body, typed, warn};
+use crate::status::{ApiError, ApiResult};
+use crate::write::Change;
+use crate::{delete, discovery, logs, openapi, patch, read, schema, sub, write};
+
+/// Answers one request.
+pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let started = std::time::Instant::now();
+    let response = match Box::pin(route(app, request)).await {
+        Ok(response) => response,
+        Err(error) => failure(&error),
+    };
+    tracing::debug!(%method, path, status = response.status().as_u16(),
+        ms = started.elapsed().as_secs_f64() * 1e3, "API request");
+    response
+}
+
+async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<Body>> {
+    let path = request.uri().path().to_owned();
+    match path.trim_end_matches('/') {
+        "/healthz" | "/livez" | "/readyz" => return Ok(text(StatusCode::OK, "ok")),
+        "/version" => return Ok(json(200, &version())),
+        _ => {}
+    }
+    if !authorized(&app, request.headers()) {
+        return Err(ApiError::new(401, "Unauthorized", "Unauthorized"));
+    }
+    let accept = header_of(request.headers(), &header::ACCEPT);
+    if let Some(answer) = documents(&app, &path, &accept) {
+        return answer;
+    }
+    let target = Target::parse(&path).ok_or_else(ApiError::no_path)?;
+    let resource = app
+        .registry
+        .snapshot()
+        .find(&target.group, &target.version, &target.plural)
+        .ok_or_else(ApiError::no_path)?;
+    if resource.namespaced && target.namespace.is_none() && target.name.is_some() {
+        return Err(ApiError::no_path());
+    }
+    if !resource.namespaced && target.namespace.is_some() {
+        return Err(ApiError::no_path());
+    }
+    let req = Req {
+        query: Query::parse(request.uri().query().unwrap_or("")),
+        accept,
+        content_type: header_of(request.headers(), &header::CONTENT_TYPE),
+        agent: header_of(request.headers(), &header::USER_AGENT),
+        resource,
+        target,
+    };
+    let method = request.method().clone();
+    let body = if matches!(method, Method::GET | Method::HEAD) {
+        Bytes::new()
+    } else {
+        body(request.into_body()).await?
+    };
+    if method == Method::GET {
+        if req.query.flag("watch") && req.target.subresource.is_empty() {
+            return read::watch(app, req).await;
+        }
+        if req.target.subresource == "log" {
+            return logs::serve(app, &req).await;
+        }
+    }
+    let reply = verb(&app, &req, &method, &body).await?;
+    let mut warnings = reply.warnings;
+    if let Some(text) = req.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+        warnings.push(text);
+    }
+    let mut response = json(reply.code, &reply.value);
+    warn(response.headers_mut(), &warnings);
+    Ok(response)
+}
+
+async fn verb(app: &App, req: &Req, method: &Method, bytes: &[u8]) -> ApiResult<Reply> {
+    let parse = || parse_body(bytes, &req.content_type);
+    let options = || if bytes.is_empty() { Ok(Value::Null) } else { parse() };
+    let named = req.target.name.is_some();
+    let sub = req.target.subresource.as_str();
+    if req.resource.review {
+        if *method != Method::POST {
+            return Err(ApiError::method_not_allowed());
+        }
+        return sub::review(app, req, parse()?);
+    }
+    let written = |reply: Reply| Reply { value: read::shape(req, reply.value), ..reply };
+    match (method.as_str(), named, sub) {
+        ("GET", false, "") => read::list(app, req).await,
+        ("GET", true, "") => read::get(app, req).await,
+        ("GET", true, "status") if req.resource.status => read::get(app, req).await,
+        ("GET", true, "scale") => sub::get_scale(app, req).await,
+        ("POST", false, "") => {
+            duplicates(req, bytes)?;
+            write::create(app, req, parse()?, false).await.map(written)
+        }
+        ("POST", true, "binding") => sub::bind(app, req, &parse()?).await,
+        ("POST", true, "eviction") => sub::evict(app, req, &parse()?).await,
+        ("POST", true, "token") => Ok(sub::token(app, req, parse()?)),
+        ("PUT", true, "finalize" | "") => {
+            duplicates(req, bytes)?;
+            put(app, req, parse()?).await.map(written)
+        }
+        ("PUT", true, "status") if req.resource.status => put(app, req, parse()?).await,
+        ("PUT", true, "scale") => {
+            let scale = parse()?;
+            sub::put_scale(app, req, |_| Ok(scale.clone())).await
+        }
+        ("PATCH", true, "scale") => {
+            let patch = parse()?;
+            sub::put_scale(app, req, |current| {
+                let mut scale = current.clone();
+                weir_merge::json_merge_patch(&mut scale, &patch);
+                Ok(scale)
+            })
+            .await
+        }
+        ("PATCH", true, "") => patch::patch(app, req, bytes).await.map(written),
+        ("PATCH", true, "status") if req.resource.status => patch::patch(app, req, bytes).await,
+        ("DELETE", true, "") => delete::delete(app, req, &options()?).await,
+        ("DELETE", false, "") => delete::collection(app, req, &options()?).await,
+        (_, true, "" | "status" | "scale") | (_, false, "") => Err(ApiError::method_not_allowed()),
+        _ => Err(ApiError::no_path()),
+    }
+}
+
+async fn put(app: &App, req: &Req, object: Value) -> ApiResult<Reply> {
+    if req.resource.custom.is_some()
+        && crate::meta::text(&object, "/metadata/resourceVersion").is_empty()
+    {
+        return Err(ApiError::invalid(&req.resource, req.name(), &[(
+            "FieldValueInvalid".to_owned(),
+            "Invalid value: 0x0: must be specified for an update".to_owned(),
+            "metadata.resourceVersion".to_owned(),
+        )]));
+    }
+    write::update(app, req, |_| Ok(Change { object: object.clone(), owned: false })).await
+}
+
+/// Refuses duplicate keys under strict validation.
+fn duplicates(req: &Req, bytes: &[u8]) -> ApiResult<()> {
+    if req.query.get("fieldValidation") == "Strict"
+        && let Some(path) = schema::duplicate_key(bytes)
+    {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: strict decoding error: duplicate field {path:?}",
+            req.resource.kind, req.resource.version, req.resource.kind
+        )));
+    }
+    Ok(())
+}
+
+async fn body(incoming: Incoming) -> ApiResult<Bytes> {
+    let limited = Limited::new(incoming, BODY_LIMIT);
+    let collected = limited.collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            let message = format!("Request entity too large: limit is {BODY_LIMIT}");
+            ApiError::new(413, "RequestEntityTooLarge", message)
+        } else {
+            ApiError::bad_request(format!("cannot read the body: {error}"))
+        }
+    })?;
+    Ok(collected.to_bytes())
+}
+
+fn header_of(headers: &HeaderMap, name: &header::HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    values.join(",")
+}
+
+fn authorized(app: &App, headers: &HeaderMap) -> bool {
+    let given = header_of(headers, &header::AUTHORIZATION);
+    let Some(token) = given.strip_prefix("Bearer ") else { return false };
+    // Compared as digests, so that the time says nothing about the token.
+    use sha2::Digest as _;
+    sha2::Sha256::digest(token.trim()) == sha2::Sha256::digest(&app.token)
+}
+
+fn version() -> Value {
+    json!({"major": "1", "minor": "35", "gitVersion": "v1.35.0+weir", "gitCommit": "",
+        "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "",
+        "compiler": "rustc", "platform": format!("linux/{}", std::env::consts::ARCH)})
+}
+
+/// Discovery and OpenAPI; none when the path is of another kind.
+fn documents(app: &App, path: &str, accept: &str) -> Option<ApiResult<Response<Body>>> {
+    let snapshot = app.registry.snapshot();
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let aggregated = discovery::wants_aggregated(accept);
+    let found = |value: Option<Value>| {
+        Some(value.map(|value| json(200, &value)).ok_or_else(ApiError::no_path))
+    };
+    match segments.as_slice() {
+        [] => found(Some(json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3",
+            "/readyz", "/version"]}))),
+        ["api" | "apis"] if aggregated => {
+            let list = discovery::aggregated(&snapshot, segments == ["api"]);
+            Some(Ok(typed(200, &list, discovery::AGGREGATED)))
+        }
+        ["api"] => found(Some(discovery::api())),
+        ["apis"] => found(Some(discovery::groups(&snapshot))),
+        ["apis", group] => found(discovery::group(&snapshot, group)),
+        ["api", version] => found(discovery::resources(&snapshot, "", version)),
+        ["apis", group, version] => found(discovery::resources(&snapshot, group, version)),
+        ["openapi", "v3"] => found(Some(openapi::index(&snapshot))),
+        ["openapi", "v3", "api", version] => found(openapi::document(&snapshot, "", version)),
+        ["openapi", "v3", "apis", group, version] => {
+            found(openapi::document(&snapshot, group, version))
+        }
+        _ => None,
+    }
+}

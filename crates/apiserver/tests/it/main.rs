@@ -1,0 +1,5 @@
+//! The store as its clients see it: the real `kubectl` and the kube client.
+
+mod client;
+mod kit;
+mod kubectl;
