@@ -17,6 +17,8 @@ use crate::{Error, api_code};
 
 /// Owns `spec.replicas` of a Deployment that no longer has a count of its own.
 const COUNT_MANAGER: &str = "weir-replicas";
+/// Field manager of the controller whose objects are adopted.
+const UPSTREAM_MANAGER: &str = "manager";
 /// Objects that [`Memory`] holds at most.
 const REMEMBERED: usize = 65_536;
 
@@ -110,6 +112,11 @@ pub(crate) async fn ensure(
             fetched.as_ref()
         }
     };
+    let adopted = match live {
+        Some(live) if controlled(live, service) => adopt(&api, live, &label).await?,
+        _ => None,
+    };
+    let live = adopted.as_ref().or(live);
     let digest = digest(wanted);
     if let Some(live) = live {
         if !controlled(live, service) {
@@ -151,6 +158,28 @@ pub(crate) async fn ensure(
         events::report(client, service, Severity::Normal, reason, &text).await;
     }
     Ok(answer)
+}
+
+/// First contact with an object of the upstream controller: its fields become ours.
+async fn adopt(
+    api: &Api<DynamicObject>,
+    live: &Value,
+    label: &str,
+) -> Result<Option<Value>, Error> {
+    let Some(fields) = fields::taken_over(live, UPSTREAM_MANAGER, FIELD_MANAGER) else {
+        return Ok(None);
+    };
+    let patch = json!({"metadata": {
+        "managedFields": fields,
+        "resourceVersion": live["metadata"]["resourceVersion"],
+    }});
+    let name = field(live, "/metadata/name");
+    let answer = api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    let answer = answer.map_err(|e| Error::api("take over", label, e))?;
+    tracing::info!(object = label, "taken over from the upstream controller");
+    Ok(Some(to_value(&answer)))
 }
 
 /// When a service stops setting the replica count, the count stays as it is instead of falling back to one.

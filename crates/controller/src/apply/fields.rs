@@ -17,6 +17,27 @@ pub(crate) fn owned(live: &Value, manager: &str) -> Value {
         .map_or(Value::Null, |set| cut(live, set))
 }
 
+/// `managedFields` with what `other` wrote by updates turned into what `manager` applied, if `manager` has
+/// applied nothing yet: from then on what is no longer wanted goes.
+pub(crate) fn taken_over(live: &Value, other: &str, manager: &str) -> Option<Value> {
+    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
+    let whole = |entry: &&Value| entry.get("subresource").is_none_or(|s| s == "");
+    if entries
+        .iter()
+        .any(|entry| entry["manager"] == manager && entry["operation"] == "Apply")
+    {
+        return None;
+    }
+    let theirs = |entry: &Value| {
+        entry["manager"] == other && entry["operation"] == "Update" && whole(&entry)
+    };
+    let mut taken = entries.clone();
+    let entry = taken.iter_mut().find(|entry| theirs(entry))?;
+    entry["manager"] = manager.into();
+    entry["operation"] = "Apply".into();
+    Some(Value::Array(taken))
+}
+
 /// `wanted` without what is never in `managedFields`.
 pub(crate) fn comparable(wanted: &Value) -> Value {
     let mut wanted = wanted.clone();
@@ -136,6 +157,18 @@ mod tests {
     #[test]
     fn what_others_own_does_not_count() {
         assert!(same(&comparable(&wanted()), &owned(&live(), "weir")));
+    }
+
+    #[test]
+    fn what_another_controller_wrote_is_taken_over_once() {
+        let taken = taken_over(&live(), "other", "new").unwrap();
+        assert_eq!(
+            (&taken[0]["manager"], &taken[0]["operation"]),
+            (&json!("new"), &json!("Apply"))
+        );
+        assert_eq!(taken[1]["manager"], "weir");
+        assert_eq!(taken_over(&live(), "other", "weir"), None);
+        assert_eq!(taken_over(&live(), "nobody", "new"), None);
     }
 
     #[test]

@@ -229,3 +229,70 @@ async fn a_foreign_object_under_a_wanted_name_is_named_and_left_alone() {
     assert_eq!(kept["spec"]["ports"][0]["port"], 1);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_missing_gateway_is_named_and_its_appearance_noticed() {
+    let Some(world) = World::start("gateway").await else {
+        return;
+    };
+    let mut service = world.service("llama");
+    service["spec"]["router"]["gateway"] = json!({"refs": [{"name": "mine"}]});
+    world.create(kind::SERVICE, &service).await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "GatewaysReady") == "False"
+        })
+        .await;
+    let conditions = service["status"]["conditions"].to_string();
+    let message = format!("Gateway {}/mine does not exist", world.namespace);
+    assert!(conditions.contains(&message), "{conditions}");
+    assert_eq!(status_of(&service, "RouterReady"), "False");
+    world.make_gateway("mine").await;
+    let route = world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
+    assert_eq!(route["spec"]["parentRefs"][0]["name"], "mine");
+    world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "GatewaysReady") == "True"
+        })
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_object_of_the_upstream_controller_is_taken_over() {
+    let Some(world) = World::start("adopt").await else {
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    let made = world
+        .appears(kind::CORE_SERVICE, "llama-kserve-workload-svc")
+        .await;
+    // As upstream would have left it: one update by one manager, with a label that is no longer wanted.
+    let mut entry = made["metadata"]["managedFields"][0].clone();
+    entry["manager"] = json!("manager");
+    entry["operation"] = json!("Update");
+    entry["fieldsV1"]["f:metadata"]["f:labels"]["f:old"] = json!({});
+    let name = "llama-kserve-workload-svc";
+    world
+        .patch(
+            kind::CORE_SERVICE,
+            name,
+            json!({"metadata": {"labels": {"old": "1"}}}),
+        )
+        .await;
+    world
+        .patch(
+            kind::CORE_SERVICE,
+            name,
+            json!({"metadata": {"managedFields": [entry]}}),
+        )
+        .await;
+    let service = world
+        .until(kind::CORE_SERVICE, "llama-kserve-workload-svc", |s| {
+            s.pointer("/metadata/labels/old").is_none()
+                && s["metadata"]["managedFields"][0]["manager"] == "weir"
+        })
+        .await;
+    assert_eq!(service["spec"]["clusterIP"], made["spec"]["clusterIP"]);
+    world.end().await;
+}

@@ -68,11 +68,12 @@ impl World {
             shutdown,
             controller,
         };
-        world.make_gateway().await;
+        world.make_namespace().await;
+        world.make_gateway("kserve-ingress-gateway").await;
         Some(world)
     }
 
-    async fn make_gateway(&self) {
+    async fn make_namespace(&self) {
         let namespaces: Api<DynamicObject> = Api::all_with(
             self.client.clone(),
             &ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()),
@@ -86,6 +87,10 @@ impl World {
             )
             .await
             .unwrap();
+    }
+
+    /// Makes a gateway that is programmed, and its class.
+    pub(crate) async fn make_gateway(&self, name: &str) {
         let classes: Api<DynamicObject> =
             Api::all_with(self.client.clone(), &kind::GATEWAY_CLASS.api_resource());
         let class = json!({
@@ -102,7 +107,7 @@ impl World {
             kind::GATEWAY,
             &json!({
                 "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-                "metadata": {"name": "kserve-ingress-gateway"},
+                "metadata": {"name": name},
                 "spec": {
                     "gatewayClassName": "weir",
                     "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}],
@@ -114,8 +119,7 @@ impl World {
             "addresses": [{"type": "IPAddress", "value": "127.0.0.1"}],
             "conditions": [condition("Programmed", 1)],
         }});
-        self.patch_status(kind::GATEWAY, "kserve-ingress-gateway", status)
-            .await;
+        self.patch_status(kind::GATEWAY, name, status).await;
     }
 
     /// A small service with a managed route.
