@@ -255,6 +255,7 @@ mod tests {
                 "{kind} still has a reference"
             );
             assert_eq!(schema["properties"]["kind"]["type"], "string", "{kind}");
+            weir_schema::Node::parse(&schema).unwrap();
         }
         assert!(schema("", "v1", "Nothing").is_none());
     }

@@ -11,6 +11,19 @@ use crate::{builtin, names};
 #[must_use]
 pub fn own() -> Vec<Value> {
     vec![own_crd(&SERVICE), own_crd(&CONFIG)]
+        .into_iter()
+        .map(publishable)
+        .collect()
+}
+
+/// Schema of a v1alpha2 service with the keys of strategic merge, by which configs are combined. A CRD cannot
+/// carry those.
+#[must_use]
+pub fn merge_schema() -> Value {
+    object_schema(
+        &embedded(include_str!("../schemas/serving.v1alpha2.json")),
+        false,
+    )
 }
 
 /// CRDs of others as a usual cluster has them: Gateway API, inference extension, LeaderWorkerSet.
@@ -25,7 +38,7 @@ pub fn foreign() -> Vec<Value> {
         include_str!("../schemas/leaderworkersets.json"),
     ]
     .into_iter()
-    .map(|text| expand(&embedded(text), &Map::new()))
+    .map(|text| publishable(expand(&embedded(text), &Map::new())))
     .collect()
 }
 
@@ -232,6 +245,23 @@ fn expand(schema: &Value, definitions: &Map<String, Value>) -> Value {
             Value::Array(items.iter().map(|item| expand(item, definitions)).collect())
         }
         other => other.clone(),
+    }
+}
+
+/// Takes away what the schema of a CRD cannot hold: the API server does not know the keys of strategic merge there.
+fn publishable(mut value: Value) -> Value {
+    strip_patch_keys(&mut value);
+    value
+}
+
+fn strip_patch_keys(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, _| !key.starts_with("x-kubernetes-patch-"));
+            fields.values_mut().for_each(strip_patch_keys);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_patch_keys),
+        _ => {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! what is missing wait for the effective spec.
 
 mod accelerators;
+mod devices;
 mod parallelism;
 mod rollout;
 mod router;
@@ -146,8 +147,10 @@ fn service(object: &Value, old: Option<&Value>, verdict: &mut Verdict) {
         accelerators::check(workload, &path, verdict);
     }
     scaling::check_pair(spec, verdict);
+    devices::check(object, verdict);
     lora(object, verdict);
     confidential(spec, verdict);
+    uri(spec, verdict);
     if let Some(old) = old {
         parallelism::check_change(&old["spec"], spec, verdict);
     }
@@ -307,6 +310,24 @@ fn kv_offloading(workload: &Value, path: &str, verdict: &mut Verdict) {
                 }
             }
         }
+    }
+}
+
+/// The host part of a URI must not look like a port that is none: clients parse it.
+fn uri(spec: &Value, verdict: &mut Verdict) {
+    let uri = spec["model"]["uri"].as_str().unwrap_or_default();
+    let Some((_, rest)) = uri.split_once("://") else {
+        return;
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((_, port)) = host.rsplit_once(':')
+        && !port.bytes().all(|b| b.is_ascii_digit())
+        && !host.ends_with(']')
+    {
+        verdict.invalid(
+            "spec.model.uri",
+            format!("{uri:?}: {port:?} is no port; write a colon only before one"),
+        );
     }
 }
 
