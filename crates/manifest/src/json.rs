@@ -86,7 +86,10 @@ pub(crate) fn read(text: &str) -> Result<Vec<Arc<Node>>, Failure> {
             None => return Ok(roots),
             Some(Ok(Strict(value))) => roots.push(tree(value, begin)?),
             Some(Err(error)) => {
-                let at = Position { line: error.line().max(1), column: error.column().max(1) };
+                let at = Position {
+                    line: error.line().max(1),
+                    column: error.column().max(1),
+                };
                 let what = error.to_string();
                 let what = what.split(" at line ").next().unwrap_or(&what).to_owned();
                 return Err(Failure::new(at, what));
@@ -109,13 +112,21 @@ fn place(text: &str, offset: usize) -> Position {
 /// Every node of the value is said to stand where the value begins.
 fn tree(value: Value, at: Position) -> Result<Arc<Node>, Failure> {
     let content = match value {
-        Value::Array(list) => {
-            Content::List(list.into_iter().map(|item| tree(item, at)).collect::<Result<_, _>>()?)
-        }
+        Value::Array(list) => Content::List(
+            list.into_iter()
+                .map(|item| tree(item, at))
+                .collect::<Result<_, _>>()?,
+        ),
         Value::Object(fields) => Content::Map(
             fields
                 .into_iter()
-                .map(|(name, value)| Ok(Entry { name, at, node: tree(value, at)? }))
+                .map(|(name, value)| {
+                    Ok(Entry {
+                        name,
+                        at,
+                        node: tree(value, at)?,
+                    })
+                })
                 .collect::<Result<_, Failure>>()?,
         ),
         scalar => {
@@ -123,7 +134,10 @@ fn tree(value: Value, at: Position) -> Result<Arc<Node>, Failure> {
                 Value::String(text) => (text.clone(), true),
                 other => (other.to_string(), false),
             };
-            Content::Scalar { value: scalar, written: Scalar { text, quoted } }
+            Content::Scalar {
+                value: scalar,
+                written: Scalar { text, quoted },
+            }
         }
     };
     Node::new(at, content)

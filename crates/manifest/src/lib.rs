@@ -95,7 +95,11 @@ impl Document {
     /// Returns an error about the value at a JSON pointer.
     #[must_use]
     pub fn error(&self, pointer: &str, what: impl Into<String>) -> Error {
-        Error { source_name: self.source.clone(), position: self.nearest(pointer), what: what.into() }
+        Error {
+            source_name: self.source.clone(),
+            position: self.nearest(pointer),
+            what: what.into(),
+        }
     }
 
     fn find(&self, pointer: &str) -> Option<(Position, &Node)> {
@@ -130,13 +134,24 @@ pub fn parse(text: &str, source: &str) -> Result<Vec<Document>, Error> {
     match yaml::read(text) {
         Ok(roots) => Ok(documents(roots, source)),
         Err(yaml) => {
-            if !text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+            if !yaml.syntax
+                || !text
+                    .trim_start_matches('\u{feff}')
+                    .trim_start()
+                    .starts_with('{')
+            {
                 return Err(located(source, yaml));
             }
             // JSON has a few things that YAML has not: objects one after the other, halves of surrogate pairs.
             match json::read(text) {
                 Ok(roots) => Ok(documents(roots, source)),
-                Err(json) if text.trim_start().trim_start_matches('{').trim_start().starts_with('"') => {
+                Err(json)
+                    if text
+                        .trim_start()
+                        .trim_start_matches('{')
+                        .trim_start()
+                        .starts_with('"') =>
+                {
                     Err(located(source, json.max_by_place(yaml)))
                 }
                 Err(_) => Err(located(source, yaml)),
@@ -153,7 +168,11 @@ pub fn from_json(text: &str, source: &str) -> Result<Vec<Document>, Error> {
     let strict = json::read(text).map_err(|failure| located(source, failure))?;
     // The YAML reader knows where everything stands; JSON that it does not read keeps coarse positions.
     let exact = yaml::read(text).ok().filter(|roots| {
-        roots.len() == strict.len() && roots.iter().zip(&strict).all(|(a, b)| a.value() == b.value())
+        roots.len() == strict.len()
+            && roots
+                .iter()
+                .zip(&strict)
+                .all(|(a, b)| a.value() == b.value())
     });
     Ok(documents(exact.unwrap_or(strict), source))
 }
@@ -161,7 +180,11 @@ pub fn from_json(text: &str, source: &str) -> Result<Vec<Document>, Error> {
 fn documents(roots: Vec<std::sync::Arc<Node>>, source: &str) -> Vec<Document> {
     roots
         .into_iter()
-        .map(|root| Document { value: root.value(), source: source.to_owned(), root })
+        .map(|root| Document {
+            value: root.value(),
+            source: source.to_owned(),
+            root,
+        })
         .filter(|document| !document.value.is_null())
         .collect()
 }
@@ -171,11 +194,24 @@ fn documents(roots: Vec<std::sync::Arc<Node>>, source: &str) -> Vec<Document> {
 pub(crate) struct Failure {
     pub(crate) at: Position,
     pub(crate) what: String,
+    /// The text is not of the format at all, so that another one is worth a try.
+    pub(crate) syntax: bool,
 }
 
 impl Failure {
     pub(crate) fn new(at: Position, what: impl Into<String>) -> Self {
-        Self { at, what: what.into() }
+        Self {
+            at,
+            what: what.into(),
+            syntax: false,
+        }
+    }
+
+    pub(crate) fn syntax(at: Position, what: impl Into<String>) -> Self {
+        Self {
+            syntax: true,
+            ..Self::new(at, what)
+        }
     }
 
     /// Of two readers the one that came further knows better.
@@ -185,5 +221,9 @@ impl Failure {
 }
 
 fn located(source: &str, failure: Failure) -> Error {
-    Error { source_name: source.to_owned(), position: failure.at, what: failure.what }
+    Error {
+        source_name: source.to_owned(),
+        position: failure.at,
+        what: failure.what,
+    }
 }

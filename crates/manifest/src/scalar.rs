@@ -12,8 +12,12 @@ pub(crate) fn resolve(text: &str) -> Result<Value, String> {
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             return Ok(Value::Bool(false));
         }
-        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
-        | "-.INF" => return Err(format!("{text} has no place in JSON; quote it if it is meant as text")),
+        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF"
+        | "-.inf" | "-.Inf" | "-.INF" => {
+            return Err(format!(
+                "{text} has no place in JSON; quote it if it is meant as text"
+            ));
+        }
         _ => {}
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
@@ -28,7 +32,9 @@ pub(crate) fn resolve(text: &str) -> Result<Value, String> {
     {
         return match whole(float).or_else(|| Number::from_f64(float)) {
             Some(number) => Ok(Value::Number(number)),
-            None => Err(format!("{text} is too large for a number; quote it if it is meant as text")),
+            None => Err(format!(
+                "{text} is too large for a number; quote it if it is meant as text"
+            )),
         };
     }
     Ok(Value::String(text.to_owned()))
@@ -56,7 +62,11 @@ fn integer(text: &str) -> Option<Number> {
         return None;
     }
     let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    if negative { 0_i64.checked_sub_unsigned(magnitude).map(Number::from) } else { Some(Number::from(magnitude)) }
+    if negative {
+        0_i64.checked_sub_unsigned(magnitude).map(Number::from)
+    } else {
+        Some(Number::from(magnitude))
+    }
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -73,7 +83,9 @@ fn is_float(text: &str) -> bool {
         Some((whole, "")) => digits(whole),
         Some((whole, fraction)) => digits(whole) && digits(fraction),
     };
-    mantissa_ok && exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)))
+    mantissa_ok
+        && exponent
+            .is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)))
 }
 
 /// A float without a fraction is written as a whole number in JSON, and read as one.

@@ -48,12 +48,23 @@ impl Node {
             Content::Map(entries) => entries.iter().for_each(|entry| add(&entry.node)),
         }
         if size > MAX_NODES {
-            return Err(Failure::new(at, format!("aliases expand to more than {MAX_NODES} values here")));
+            return Err(Failure::new(
+                at,
+                format!("aliases expand to more than {MAX_NODES} values here"),
+            ));
         }
         if depth >= MAX_DEPTH {
-            return Err(Failure::new(at, format!("values are nested more than {MAX_DEPTH} levels deep here")));
+            return Err(Failure::new(
+                at,
+                format!("values are nested more than {MAX_DEPTH} levels deep here"),
+            ));
         }
-        Ok(Arc::new(Self { at, content, size, depth: depth + 1 }))
+        Ok(Arc::new(Self {
+            at,
+            content,
+            size,
+            depth: depth + 1,
+        }))
     }
 
     /// Returns the number of values in here, aliases expanded.
@@ -66,8 +77,10 @@ impl Node {
             Content::Scalar { value, .. } => value.clone(),
             Content::List(items) => Value::Array(items.iter().map(|item| item.value()).collect()),
             Content::Map(entries) => {
-                let fields: Map<_, _> =
-                    entries.iter().map(|entry| (entry.name.clone(), entry.node.value())).collect();
+                let fields: Map<_, _> = entries
+                    .iter()
+                    .map(|entry| (entry.name.clone(), entry.node.value()))
+                    .collect();
                 Value::Object(fields)
             }
         }

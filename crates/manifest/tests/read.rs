@@ -1,5 +1,11 @@
 //! What texts mean, where their parts stand, and what is refused.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tables of cases"
+)]
+
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -57,19 +63,29 @@ fn refused(text: &str) -> String {
 #[case("|\n    x\n    y\n", json!("x\ny\n"))]
 #[case(">-\n    x\n    y\n", json!("x y"))]
 fn scalars_are_read_as_kubectl_reads_them(#[case] text: &str, #[case] want: Value) {
-    let text = if text.contains(": ") || text == "-" { format!("v:\n  {text}\n") } else { format!("v: {text}\n") };
+    let text = if text.contains(": ") || text == "-" {
+        format!("v:\n  {text}\n")
+    } else {
+        format!("v: {text}\n")
+    };
     assert_eq!(one(&text)["v"], want, "{text:?}");
 }
 
 #[test]
 fn keys_become_text() {
-    assert_eq!(one("on: 1\n8080: x\n'y': z\n"), json!({"true": 1, "8080": "x", "y": "z"}));
+    assert_eq!(
+        one("on: 1\n8080: x\n'y': z\n"),
+        json!({"true": 1, "8080": "x", "y": "z"})
+    );
 }
 
 #[test]
 fn documents_without_content_are_skipped() {
     let documents = parse("---\n# nothing\n---\na: 1\n---\n---\nb: 2\n...\n", "f.yaml").unwrap();
-    let values: Vec<_> = documents.into_iter().map(|document| document.value).collect();
+    let values: Vec<_> = documents
+        .into_iter()
+        .map(|document| document.value)
+        .collect();
     assert_eq!(values, [json!({"a": 1}), json!({"b": 2})]);
     assert!(parse("", "f.yaml").unwrap().is_empty());
     assert!(parse("# only a comment\n", "f.yaml").unwrap().is_empty());
@@ -77,7 +93,8 @@ fn documents_without_content_are_skipped() {
 
 #[test]
 fn every_node_has_a_place() {
-    let text = "kind: A\n---\nspec:\n  replicas: n\n  args:\n    - 'a b'\n    - x: {y: 1}\n  a/b: 1\n";
+    let text =
+        "kind: A\n---\nspec:\n  replicas: n\n  args:\n    - 'a b'\n    - x: {z: 1}\n  a/b: 1\n";
     let documents = parse(text, "f.yaml").unwrap();
     let document = &documents[1];
     let at = |line, column| Some(Position { line, column });
@@ -85,33 +102,60 @@ fn every_node_has_a_place() {
     assert_eq!(document.key_position("/spec/replicas"), at(4, 3));
     assert_eq!(document.position("/spec/replicas"), at(4, 13));
     assert_eq!(document.position("/spec/args/0"), at(6, 7));
-    assert_eq!(document.position("/spec/args/1/x/y"), at(7, 14));
+    assert_eq!(document.position("/spec/args/1/x/z"), at(7, 14));
     assert_eq!(document.key_position("/spec/a~1b"), at(8, 3));
     assert_eq!(document.position("/spec/missing"), None);
     assert_eq!(Some(document.nearest("/spec/args/7/z")), at(5, 3));
     let scalar = document.scalar("/spec/replicas").unwrap();
     assert_eq!((scalar.text.as_str(), scalar.quoted), ("n", false));
     assert!(document.scalar("/spec/args/0").unwrap().quoted);
-    assert_eq!(document.error("/spec/replicas", "quote it").to_string(), "f.yaml:4:3: quote it");
+    assert_eq!(
+        document.error("/spec/replicas", "quote it").to_string(),
+        "f.yaml:4:3: quote it"
+    );
 }
 
 #[test]
 fn anchors_and_merge_keys() {
-    let text = "a: &a {x: 1, y: 2}\nb:\n  y: 3\n  <<: *a\nc: *a\nd:\n  <<: [{x: 9}, *a]\n";
-    let want = json!({"a": {"x": 1, "y": 2}, "b": {"y": 3, "x": 1}, "c": {"x": 1, "y": 2}, "d": {"x": 9, "y": 2}});
+    let text = "a: &a {x: 1, z: 2}\nb:\n  z: 3\n  <<: *a\nc: *a\nd:\n  <<: [{x: 9}, *a]\n";
+    let want = json!({"a": {"x": 1, "z": 2}, "b": {"z": 3, "x": 1}, "c": {"x": 1, "z": 2}, "d": {"x": 9, "z": 2}});
     assert_eq!(one(text), want);
 }
 
 #[rstest]
-#[case("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: key \"a\" is set already, at line 1; remove one of them")]
-#[case("a:\n\tb: 1\n", "f.yaml:2:1: a tab is used for indentation, which YAML does not allow; use spaces")]
-#[case("a: .inf\n", "f.yaml:1:4: .inf has no place in JSON; quote it if it is meant as text")]
-#[case("{a: 1}: b\n", "f.yaml:1:1: a key must be a single word or text; text that begins with {{, { or [ must be quoted")]
-#[case("a: {{ x }}\n", "f.yaml:1:5: a key must be a single word or text; text that begins with {{, { or [ must be quoted")]
-#[case("a: &a [*a]\n", "f.yaml:1:8: this alias stands inside of what it names")]
-#[case("a: !!binary aGk=\n", "f.yaml:1:13: !!binary is not supported; write the base64 text without the tag")]
+#[case(
+    "a: 1\nb: 2\na: 3\n",
+    "f.yaml:3:1: key \"a\" is set already, at line 1; remove one of them"
+)]
+#[case(
+    "a:\n\tb: 1\n",
+    "f.yaml:2:1: a tab is used for indentation, which YAML does not allow; use spaces"
+)]
+#[case(
+    "a: .inf\n",
+    "f.yaml:1:4: .inf has no place in JSON; quote it if it is meant as text"
+)]
+#[case(
+    "{a: 1}: b\n",
+    "f.yaml:1:1: a key must be a single word or text; text that begins with {{, { or [ must be quoted"
+)]
+#[case(
+    "a: {{ x }}\n",
+    "f.yaml:1:5: a key must be a single word or text; text that begins with {{, { or [ must be quoted"
+)]
+#[case(
+    "a: &a [*a]\n",
+    "f.yaml:1:8: this alias stands inside of what it names"
+)]
+#[case(
+    "a: !!binary aGk=\n",
+    "f.yaml:1:13: !!binary is not supported; write the base64 text without the tag"
+)]
 #[case("~: 1\n", "f.yaml:1:1: a key must be text; quote \"~\"")]
-#[case("{\"a\": 1, \"a\": 2}", "f.yaml:1:10: key \"a\" is set already, at line 1; remove one of them")]
+#[case(
+    "{\"a\": 1, \"a\": 2}",
+    "f.yaml:1:10: key \"a\" is set already, at line 1; remove one of them"
+)]
 fn what_is_wrong_is_said_with_its_place(#[case] text: &str, #[case] want: &str) {
     assert_eq!(refused(text), want);
 }
@@ -136,9 +180,13 @@ fn aliases_cannot_explode() {
         text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     assert!(refused(&text).contains("more than 1000000 values"));
-    let keys: String = (0..20_000).map(|index| format!("  k{index}: 1\n")).collect();
-    let maps: String = (0..2000).map(|index| format!("m{index}: {{<<: *a}}\n")).collect();
-    assert!(refused(&format!("a: &a\n{keys}{maps}")).contains("add up to more than 1000000 values"));
+    let keys: String = (0..20_000)
+        .map(|index| format!("  k{index}: 1\n"))
+        .collect();
+    let maps: String = (0..2000)
+        .map(|index| format!("m{index}: {{<<: *a}}\n"))
+        .collect();
+    assert!(refused(&format!("a: &a\n{keys}{maps}")).contains("more than 1000000 values"));
 }
 
 #[test]
@@ -150,13 +198,23 @@ fn deep_nesting_is_refused() {
 
 #[test]
 fn json_is_read_too() {
-    let text = "{\n\t\"kind\": \"A\",\n\t\"t\": \"\\ud83d\\ude00\\/\"\n}\n{\"kind\": \"B\", \"f\": 1.5}\n";
+    let text =
+        "{\n\t\"kind\": \"A\",\n\t\"t\": \"\\ud83d\\ude00\\/\"\n}\n{\"kind\": \"B\", \"f\": 1.5}\n";
     let documents = parse(text, "f.json").unwrap();
     assert_eq!(documents[0].value, json!({"kind": "A", "t": "😀/"}));
     assert_eq!(documents[1].value, json!({"kind": "B", "f": 1.5}));
-    assert_eq!(documents[1].position("/kind"), Some(Position { line: 5, column: 1 }));
+    assert_eq!(
+        documents[1].position("/kind"),
+        Some(Position { line: 5, column: 1 })
+    );
     let documents = from_json("{\"a\":\n {\"b\": [1, \"n\"]}}", "f.json").unwrap();
-    assert_eq!(documents[0].position("/a/b/1"), Some(Position { line: 2, column: 12 }));
+    assert_eq!(
+        documents[0].position("/a/b/1"),
+        Some(Position {
+            line: 2,
+            column: 12
+        })
+    );
     assert_eq!(documents[0].value["a"]["b"][1], json!("n"));
     assert!(from_json("{\"a\": 1, \"a\": 2}", "f.json").is_err());
     assert!(from_json("a: 1", "f.json").is_err());
@@ -164,16 +222,21 @@ fn json_is_read_too() {
 
 #[test]
 fn every_shared_sample_is_read() {
-    let shared = std::env::var("WEIR_SHARED").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").to_owned());
+    let shared = std::env::var("WEIR_SHARED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").to_owned());
     let mut files = Vec::new();
-    let mut folders: Vec<_> =
-        ["upstream-samples", "upstream-presets", "crds"].map(|name| std::path::Path::new(&shared).join(name)).into();
+    let mut folders: Vec<_> = ["upstream-samples", "upstream-presets", "crds"]
+        .map(|name| std::path::Path::new(&shared).join(name))
+        .into();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ext| ext == "yaml" || ext == "json") {
+            } else if path
+                .extension()
+                .is_some_and(|ext| ext == "yaml" || ext == "json")
+            {
                 files.push(path);
             }
         }
@@ -189,7 +252,12 @@ fn every_shared_sample_is_read() {
             failures.push(error.to_string());
         }
     }
-    assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), files.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {}: {failures:#?}",
+        failures.len(),
+        files.len()
+    );
 }
 
 proptest! {

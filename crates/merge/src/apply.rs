@@ -43,7 +43,11 @@ pub enum ApplyError {
 
 fn summary(conflicts: &[Conflict]) -> String {
     if let [only] = conflicts {
-        return format!("Apply failed with 1 conflict: {}: {}", only.message(), only.field);
+        return format!(
+            "Apply failed with 1 conflict: {}: {}",
+            only.message(),
+            only.field
+        );
     }
     let mut text = format!("Apply failed with {} conflicts: ", conflicts.len());
     let mut last = None;
@@ -68,7 +72,6 @@ fn summary(conflicts: &[Conflict]) -> String {
 /// # Errors
 /// [`ApplyError::Conflicts`] without `force`; [`ApplyError::Invalid`] when `applied` has managed fields, no
 /// manager, or two items with the same keys.
-#[expect(clippy::too_many_arguments, reason = "one request has that many parts")]
 pub fn apply(
     live: Option<&Value>,
     applied: &Value,
@@ -79,11 +82,17 @@ pub fn apply(
     subresource: &str,
 ) -> Result<Value, ApplyError> {
     if manager.is_empty() {
-        return Err(ApplyError::Invalid("fieldManager is required for apply patch".to_owned()));
+        return Err(ApplyError::Invalid(
+            "fieldManager is required for apply patch".to_owned(),
+        ));
     }
-    let set_already = applied.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let set_already = applied
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
     if set_already.is_some_and(|list| !list.is_empty()) {
-        return Err(ApplyError::Invalid("metadata.managedFields must be nil".to_owned()));
+        return Err(ApplyError::Invalid(
+            "metadata.managedFields must be nil".to_owned(),
+        ));
     }
     let mut applied = applied.clone();
     take_managed_fields(&mut applied);
@@ -96,14 +105,28 @@ pub fn apply(
     if live.is_some() && managers.is_empty() {
         // Nobody kept books so far: what is there belongs to an owner of its own.
         let set = strip_identity(walk::collect(&base, schema));
-        managers.put("before-first-apply", Operation::Update, &api_version(&base), "", set, now);
+        managers.put(
+            "before-first-apply",
+            Operation::Update,
+            &api_version(&base),
+            "",
+            set,
+            now,
+        );
     }
     let new_set = strip_identity(walk::collect(&applied, schema));
     let last_set = managers.applied(manager, subresource);
 
     let mut merged = base.clone();
     walk::merge(&mut merged, &applied, schema, true);
-    managers.put(manager, Operation::Apply, &version, subresource, new_set, now);
+    managers.put(
+        manager,
+        Operation::Apply,
+        &version,
+        subresource,
+        new_set,
+        now,
+    );
     if let Some(last) = last_set {
         walk::remove(&mut merged, &last, &managers.union(), schema);
     }
@@ -148,24 +171,37 @@ pub fn record_update(
     let changed = strip_identity(difference.changed);
     managers.take_over(manager, Operation::Update, &version, subresource, &changed);
     managers.forget(&difference.removed);
-    let mut set = managers.updated(manager, &version, subresource).unwrap_or_default();
+    let mut set = managers
+        .updated(manager, &version, subresource)
+        .unwrap_or_default();
     set.add(&changed);
     managers.put(manager, Operation::Update, &version, subresource, set, now);
     set_managed_fields(new, &managers);
 }
 
 fn api_version(object: &Value) -> String {
-    object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
+    object
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn take_managed_fields(object: &mut Value) -> Option<Value> {
-    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+    object
+        .get_mut("metadata")?
+        .as_object_mut()?
+        .remove("managedFields")
 }
 
 fn set_managed_fields(object: &mut Value, managers: &Managers) {
     let list = managers.to_json();
-    let Some(fields) = object.as_object_mut() else { return };
-    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
+    let metadata = fields
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     if let (Some(metadata), false) = (metadata.as_object_mut(), list.is_empty()) {
         metadata.insert("managedFields".to_owned(), Value::Array(list));
     }
@@ -178,7 +214,13 @@ fn strip_identity(mut set: FieldSet) -> FieldSet {
     }
     if let Some(metadata) = set.children.get_mut("f:metadata") {
         for name in [
-            "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "generation",
+            "managedFields",
             "resourceVersion",
         ] {
             metadata.children.remove(&format!("f:{name}"));

@@ -71,7 +71,14 @@ struct Merge {
 }
 
 impl Merge {
-    fn value(&self, base: &mut Value, over: &Value, node: &Node, name: &str, path: &str) -> Result<(), Error> {
+    fn value(
+        &self,
+        base: &mut Value,
+        over: &Value,
+        node: &Node,
+        name: &str,
+        path: &str,
+    ) -> Result<(), Error> {
         match (&mut *base, over) {
             // An opaque configuration is one value.
             (Value::Object(_), Value::Object(_)) if name == "inline" => *base = over.clone(),
@@ -87,7 +94,8 @@ impl Merge {
                     _ if new.is_empty() => {}
                     None if name == "rules" && is_default_route(new) => {}
                     None if has(node, "merge") && new.iter().all(|item| !item.is_object()) => {
-                        let ids = |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>();
+                        let ids =
+                            |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>();
                         let (named, before) = (ids(new), ids(old));
                         old.extend(new.iter().cloned());
                         let all = crate::keyed::dedup(std::mem::take(old));
@@ -120,7 +128,10 @@ impl Merge {
         path: &str,
     ) -> Result<(), Error> {
         for union in UNIONS {
-            if union.iter().any(|member| over.get(*member).is_some_and(|value| !is_unset(value))) {
+            if union
+                .iter()
+                .any(|member| over.get(*member).is_some_and(|value| !is_unset(value)))
+            {
                 base.retain(|key, _| !union.contains(&key.as_str()) || over.contains_key(key));
             }
         }
@@ -131,7 +142,9 @@ impl Merge {
                 _ if new.is_null() => {
                     base.remove(key);
                 }
-                Some(old) if !old.is_null() => self.value(old, new, &field(node, key, path.is_empty()), key, &at)?,
+                Some(old) if !old.is_null() => {
+                    self.value(old, new, &field(node, key, path.is_empty()), key, &at)?
+                }
                 _ => {
                     base.insert(key.clone(), new.clone());
                 }
@@ -149,20 +162,31 @@ impl Merge {
         retain: bool,
         path: &str,
     ) -> Result<Vec<Value>, Error> {
-        let before: Vec<_> = merged.iter().filter_map(|item| identity(item, Some(key))).collect();
+        let before: Vec<_> = merged
+            .iter()
+            .filter_map(|item| identity(item, Some(key)))
+            .collect();
         let mut named = Vec::new();
         for (index, item) in over.iter().enumerate() {
             if !item.is_object() {
-                return Err(Error::NotAnObject { path: path.to_owned(), index });
+                return Err(Error::NotAnObject {
+                    path: path.to_owned(),
+                    index,
+                });
             }
             let id = identity(item, Some(key)).ok_or_else(|| Error::MissingKey {
                 path: path.to_owned(),
                 index,
                 key: key.to_owned(),
             })?;
-            match merged.iter_mut().find(|old| identity(old, Some(key)).as_ref() == Some(&id)) {
+            match merged
+                .iter_mut()
+                .find(|old| identity(old, Some(key)).as_ref() == Some(&id))
+            {
                 Some(old) => {
-                    if let (true, Value::Object(old), Value::Object(new)) = (retain, &mut *old, item) {
+                    if let (true, Value::Object(old), Value::Object(new)) =
+                        (retain, &mut *old, item)
+                    {
                         old.retain(|name, _| new.contains_key(name));
                     }
                     self.value(old, item, node, "", &format!("{path}[{id}]"))?;
@@ -176,7 +200,8 @@ impl Merge {
 }
 
 fn has(node: &Node, word: &str) -> bool {
-    node.patch_strategy().is_some_and(|strategy| strategy.split(',').any(|part| part == word))
+    node.patch_strategy()
+        .is_some_and(|strategy| strategy.split(',').any(|part| part == word))
 }
 
 fn merge_key(node: &Node, name: &str, base: &[Value], over: &[Value]) -> Option<String> {

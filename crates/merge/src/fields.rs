@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub struct FieldSet {
     /// The path to here is in the set.
     pub(crate) own: bool,
-    pub(crate) children: BTreeMap<String, FieldSet>,
+    pub(crate) children: BTreeMap<String, Self>,
 }
 
 /// Deeper sets are cut: no schema nests that far.
@@ -26,7 +26,9 @@ impl FieldSet {
 
     fn read(value: &Value, depth: usize) -> Self {
         let mut set = Self::default();
-        let Some(fields) = value.as_object() else { return set };
+        let Some(fields) = value.as_object() else {
+            return set;
+        };
         set.own = fields.is_empty();
         if depth > MAX_DEPTH {
             return set;
@@ -64,8 +66,17 @@ impl FieldSet {
         self.children.entry(step).or_default()
     }
 
-    fn tidy(&mut self) {
-        self.children.retain(|_, child| !child.is_empty());
+    /// Drops branches without a path in them, which the JSON form cannot tell from paths.
+    pub(crate) fn tidy(&mut self) {
+        self.children.retain(|_, child| {
+            child.tidy();
+            child.own || !child.children.is_empty()
+        });
+    }
+
+    fn drop_empty(&mut self) {
+        self.children
+            .retain(|_, child| child.own || !child.children.is_empty());
     }
 
     /// Adds every path of `other`.
@@ -84,7 +95,7 @@ impl FieldSet {
                 mine.subtract(child);
             }
         }
-        self.tidy();
+        self.drop_empty();
     }
 
     /// Removes every path of `other`, and all paths below one.
@@ -98,18 +109,22 @@ impl FieldSet {
                 mine.subtract_trees(child);
             }
         }
-        self.tidy();
+        self.drop_empty();
     }
 
     /// Returns the paths that are in both.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let mut both = Self { own: self.own && other.own, children: BTreeMap::new() };
+        let mut both = Self {
+            own: self.own && other.own,
+            children: BTreeMap::new(),
+        };
         for (step, child) in &self.children {
             if let Some(theirs) = other.children.get(step) {
-                both.children.insert(step.clone(), child.intersection(theirs));
+                both.children
+                    .insert(step.clone(), child.intersection(theirs));
             }
         }
-        both.tidy();
+        both.drop_empty();
         both
     }
 
@@ -139,7 +154,10 @@ fn shown(step: &str) -> String {
         Some(("f", name)) => format!(".{name}"),
         Some(("k", keys)) => {
             let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-            let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let keys: Vec<_> = keys
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             format!("[{}]", keys.join(","))
         }
         Some(("v", value)) => format!("[={value}]"),
@@ -168,7 +186,10 @@ pub(crate) fn field_step(name: &str) -> String {
 
 /// The step to the item that has these keys.
 pub(crate) fn key_step(keys: &BTreeMap<String, Value>) -> String {
-    let keys: Map<String, Value> = keys.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let keys: Map<String, Value> = keys
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     format!("k:{}", Value::Object(keys))
 }
 

@@ -58,12 +58,18 @@ pub fn json_merge_patch(target: &mut Value, patch: &Value) {
 /// The schema of a field, with the well-known schema for the `metadata` of an object.
 pub(crate) fn field(node: &Node, name: &str, root: bool) -> Node {
     if root && name == "metadata" {
-        let declared = node.property(name).filter(|meta| meta.property_names().next().is_some());
+        let declared = node
+            .property(name)
+            .filter(|meta| meta.property_names().next().is_some());
         return declared.unwrap_or_else(Node::object_meta);
     }
     node.field(name).unwrap_or_else(Node::any)
 }
 
 pub(crate) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }

@@ -29,11 +29,16 @@ pub fn strategic_merge_patch(target: &mut Value, patch: &Value, node: &Node) -> 
 }
 
 fn directive(path: &str, what: impl Into<String>) -> Error {
-    Error::Directive { path: path.to_owned(), what: what.into() }
+    Error::Directive {
+        path: path.to_owned(),
+        what: what.into(),
+    }
 }
 
 fn list<'v>(path: &str, key: &str, value: &'v Value) -> Result<&'v Vec<Value>, Error> {
-    value.as_array().ok_or_else(|| directive(path, format!("{key} must be a list")))
+    value
+        .as_array()
+        .ok_or_else(|| directive(path, format!("{key} must be a list")))
 }
 
 fn merge(
@@ -43,7 +48,10 @@ fn merge(
     path: &str,
     root: bool,
 ) -> Result<(), Error> {
-    match patch.get(PATCH).map(|value| value.as_str().unwrap_or_default()) {
+    match patch
+        .get(PATCH)
+        .map(|value| value.as_str().unwrap_or_default())
+    {
         None | Some("merge") => {}
         Some("replace") => {
             *original = strip_map(patch);
@@ -53,12 +61,26 @@ fn merge(
             original.clear();
             return Ok(());
         }
-        Some(other) => return Err(directive(path, format!("$patch {other:?} must be merge, replace or delete"))),
+        Some(other) => {
+            return Err(directive(
+                path,
+                format!("$patch {other:?} must be merge, replace or delete"),
+            ));
+        }
     }
     if let Some(retain) = patch.get(RETAIN) {
-        let keep: Vec<_> = list(path, RETAIN, retain)?.iter().filter_map(Value::as_str).collect();
-        if let Some(stray) = patch.keys().find(|key| !key.starts_with('$') && !keep.contains(&key.as_str())) {
-            return Err(directive(path, format!("{stray:?} is patched but not in $retainKeys")));
+        let keep: Vec<_> = list(path, RETAIN, retain)?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        if let Some(stray) = patch
+            .keys()
+            .find(|key| !key.starts_with('$') && !keep.contains(&key.as_str()))
+        {
+            return Err(directive(
+                path,
+                format!("{stray:?} is patched but not in $retainKeys"),
+            ));
         }
         original.retain(|key, _| keep.contains(&key.as_str()));
     }
@@ -80,7 +102,12 @@ fn merge(
             {
                 let child = field(node, name, root);
                 let before = std::mem::take(items);
-                *items = reorder(before.clone(), &before, change, child.patch_merge_key().as_deref());
+                *items = reorder(
+                    before.clone(),
+                    &before,
+                    change,
+                    child.patch_merge_key().as_deref(),
+                );
             }
             continue;
         }
@@ -118,7 +145,11 @@ fn has(strategy: &str, word: &str) -> bool {
 }
 
 fn reorder(items: Vec<Value>, before: &[Value], wanted: &Value, key: Option<&str>) -> Vec<Value> {
-    let ids = |list: &[Value]| list.iter().filter_map(|item| identity(item, key)).collect::<Vec<_>>();
+    let ids = |list: &[Value]| {
+        list.iter()
+            .filter_map(|item| identity(item, key))
+            .collect::<Vec<_>>()
+    };
     let wanted = wanted.as_array().map(|list| ids(list)).unwrap_or_default();
     order(items, &wanted, &ids(before), key)
 }
@@ -130,7 +161,10 @@ fn merge_list(
     key: Option<&str>,
     path: &str,
 ) -> Result<(), Error> {
-    let base: Vec<_> = original.iter().filter_map(|item| identity(item, key)).collect();
+    let base: Vec<_> = original
+        .iter()
+        .filter_map(|item| identity(item, key))
+        .collect();
     let Some(key) = key else {
         let mut merged = std::mem::take(original);
         merged.extend(patch.iter().map(strip));
@@ -141,9 +175,19 @@ fn merge_list(
     let mut changes = Vec::new();
     let mut replaced = false;
     for (index, item) in patch.iter().enumerate() {
-        let fields = item.as_object().ok_or_else(|| Error::NotAnObject { path: path.to_owned(), index })?;
-        let missing = || Error::MissingKey { path: path.to_owned(), index, key: key.to_owned() };
-        match fields.get(PATCH).map(|value| value.as_str().unwrap_or_default()) {
+        let fields = item.as_object().ok_or_else(|| Error::NotAnObject {
+            path: path.to_owned(),
+            index,
+        })?;
+        let missing = || Error::MissingKey {
+            path: path.to_owned(),
+            index,
+            key: key.to_owned(),
+        };
+        match fields
+            .get(PATCH)
+            .map(|value| value.as_str().unwrap_or_default())
+        {
             Some("replace") => replaced = true,
             Some("delete") => {
                 let id = identity(item, Some(key)).ok_or_else(missing)?;
@@ -154,18 +198,26 @@ fn merge_list(
                 changes.push((index, fields));
             }
             Some(other) => {
-                return Err(directive(path, format!("$patch {other:?} must be merge, replace or delete")));
+                return Err(directive(
+                    path,
+                    format!("$patch {other:?} must be merge, replace or delete"),
+                ));
             }
         }
     }
     if replaced {
-        *original = changes.into_iter().map(|(_, fields)| Value::Object(strip_map(fields))).collect();
+        *original = changes
+            .into_iter()
+            .map(|(_, fields)| Value::Object(strip_map(fields)))
+            .collect();
         return Ok(());
     }
     let mut named = Vec::new();
     for (_, fields) in changes {
         let id = fields.get(key).map(Value::to_string).unwrap_or_default();
-        let found = original.iter_mut().find(|old| identity(old, Some(key)).as_ref() == Some(&id));
+        let found = original
+            .iter_mut()
+            .find(|old| identity(old, Some(key)).as_ref() == Some(&id));
         match found {
             Some(Value::Object(old)) => merge(old, fields, node, &format!("{path}[{id}]"), false)?,
             _ => original.push(Value::Object(strip_map(fields))),
@@ -193,8 +245,9 @@ fn strip(value: &Value) -> Value {
 }
 
 fn strip_map(fields: &Map<String, Value>) -> Map<String, Value> {
-    let is_directive =
-        |key: &str| key == PATCH || key == RETAIN || key.starts_with(DELETE_PRIMITIVE) || key.starts_with(ORDER);
+    let is_directive = |key: &str| {
+        key == PATCH || key == RETAIN || key.starts_with(DELETE_PRIMITIVE) || key.starts_with(ORDER)
+    };
     fields
         .iter()
         .filter(|(key, value)| !is_directive(key) && !value.is_null())

@@ -12,7 +12,9 @@ impl Node {
         match value {
             Value::Object(fields) => {
                 for name in self.data().properties.keys() {
-                    let Some(child) = self.property(name) else { continue };
+                    let Some(child) = self.property(name) else {
+                        continue;
+                    };
                     let missing = match fields.get(name) {
                         None => true,
                         Some(Value::Null) => !child.nullable(),

@@ -20,13 +20,18 @@ pub(crate) fn matches(format: &str, text: &str) -> bool {
 }
 
 fn digits(text: &str) -> Option<u32> {
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().ok())?
 }
 
 fn date(text: &str) -> bool {
     let mut parts = text.splitn(3, '-');
-    let (Some(year), Some(month), Some(day)) = (parts.next(), parts.next(), parts.next()) else { return false };
-    let (Some(y), Some(m), Some(d)) = (digits(year), digits(month), digits(day)) else { return false };
+    let (Some(year), Some(month), Some(day)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let (Some(y), Some(m), Some(d)) = (digits(year), digits(month), digits(day)) else {
+        return false;
+    };
     let leap = y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
     let last = match m {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -39,15 +44,24 @@ fn date(text: &str) -> bool {
 }
 
 fn date_time(text: &str) -> bool {
-    let Some((day, time)) = text.split_once(['T', 't', ' ']) else { return false };
+    let Some((day, time)) = text.split_once(['T', 't', ' ']) else {
+        return false;
+    };
     let zone = time.find(['Z', 'z', '+', '-']).unwrap_or(time.len());
     let (clock, zone) = time.split_at(zone);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let parts: Vec<_> = clock.split(':').map(|part| digits(part).filter(|_| part.len() == 2)).collect();
-    let [Some(hour), Some(minute), Some(second)] = parts[..] else { return false };
+    let parts: Vec<_> = clock
+        .split(':')
+        .map(|part| digits(part).filter(|_| part.len() == 2))
+        .collect();
+    let [Some(hour), Some(minute), Some(second)] = parts[..] else {
+        return false;
+    };
     let zone_ok = match zone.as_bytes() {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()),
+        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit())
+        }
         _ => false,
     };
     date(day)
@@ -68,12 +82,17 @@ fn duration(text: &str) -> bool {
         return false;
     }
     while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         if number == 0 || !rest[..number].contains(|c: char| c.is_ascii_digit()) {
             return false;
         }
         rest = &rest[number..];
-        let Some(unit) = ["ns", "us", "µs", "ms", "s", "m", "h"].iter().find(|unit| rest.starts_with(**unit)) else {
+        let Some(unit) = ["ns", "us", "µs", "ms", "s", "m", "h"]
+            .iter()
+            .find(|unit| rest.starts_with(**unit))
+        else {
             return false;
         };
         rest = &rest[unit.len()..];
@@ -82,7 +101,9 @@ fn duration(text: &str) -> bool {
 }
 
 fn cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     match (address.parse(), digits(bits)) {
         (Ok(IpAddr::V4(_)), Some(bits)) => bits <= 32,
         (Ok(IpAddr::V6(_)), Some(bits)) => bits <= 128,
@@ -97,7 +118,9 @@ fn uuid(text: &str) -> bool {
 
 fn base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
         && text.len() - body.len() <= 2
-        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        && body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }

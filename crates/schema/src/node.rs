@@ -144,7 +144,11 @@ impl Node {
         static ANY: OnceLock<Node> = OnceLock::new();
         ANY.get_or_init(|| Self {
             table: Arc::new(Table {
-                nodes: vec![Data { preserve: true, nullable: true, ..Data::default() }],
+                nodes: vec![Data {
+                    preserve: true,
+                    nullable: true,
+                    ..Data::default()
+                }],
                 native: false,
             }),
             id: 0,
@@ -156,12 +160,18 @@ impl Node {
     #[must_use]
     pub fn object_meta() -> Self {
         static META: OnceLock<Node> = OnceLock::new();
-        META.get_or_init(|| Self::parse_with_definitions(&object_meta(), &Value::Null).unwrap_or_else(|_| Self::any()))
-            .clone()
+        META.get_or_init(|| {
+            Self::parse_with_definitions(&object_meta(), &Value::Null)
+                .unwrap_or_else(|_| Self::any())
+        })
+        .clone()
     }
 
     pub(crate) fn at(&self, id: Id) -> Self {
-        Self { table: Arc::clone(&self.table), id }
+        Self {
+            table: Arc::clone(&self.table),
+            id,
+        }
     }
 
     /// What this very schema object says.
@@ -260,13 +270,15 @@ impl Node {
     /// Returns `x-kubernetes-list-map-keys`.
     #[must_use]
     pub fn list_map_keys(&self) -> Vec<String> {
-        self.first(|data| (!data.list_map_keys.is_empty()).then(|| data.list_map_keys.clone())).unwrap_or_default()
+        self.first(|data| (!data.list_map_keys.is_empty()).then(|| data.list_map_keys.clone()))
+            .unwrap_or_default()
     }
 
     /// Returns `x-kubernetes-map-type`.
     #[must_use]
     pub fn map_type(&self) -> Option<&'static str> {
-        self.first(|data| data.atomic_map).map(|atomic| if atomic { "atomic" } else { "granular" })
+        self.first(|data| data.atomic_map)
+            .map(|atomic| if atomic { "atomic" } else { "granular" })
     }
 
     /// Tells whether an object here is one value.

@@ -35,7 +35,7 @@ pub enum Error {
 
 /// The largest published schema, a PodTemplateSpec three times over, stays below a tenth of it.
 const MAX_NODES: usize = 200_000;
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = 100;
 
 impl Node {
     /// Reads an `openAPIV3Schema`.
@@ -69,17 +69,32 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn new(definitions: &'a Value) -> Self {
-        Self { definitions, nodes: Vec::new(), references: HashMap::new(), native: false, path: Vec::new() }
+        Self {
+            definitions,
+            nodes: Vec::new(),
+            references: HashMap::new(),
+            native: false,
+            path: Vec::new(),
+        }
     }
 
     fn run(mut self, schema: &Value, native: bool) -> Result<Node, Error> {
         self.native = native;
         let id = self.node(schema)?;
-        Ok(Node { table: Arc::new(Table { nodes: self.nodes, native }), id })
+        Ok(Node {
+            table: Arc::new(Table {
+                nodes: self.nodes,
+                native,
+            }),
+            id,
+        })
     }
 
     fn malformed(&self, what: impl Into<String>) -> Error {
-        Error::Malformed { path: format!("/{}", self.path.join("/")), what: what.into() }
+        Error::Malformed {
+            path: format!("/{}", self.path.join("/")),
+            what: what.into(),
+        }
     }
 
     fn reserve(&mut self) -> Result<Id, Error> {
@@ -101,7 +116,11 @@ impl<'a> Parser<'a> {
         let id = self.reserve()?;
         let data = match schema {
             Value::Object(fields) => self.object(fields)?,
-            Value::Bool(true) => Data { preserve: true, nullable: true, ..Data::default() },
+            Value::Bool(true) => Data {
+                preserve: true,
+                nullable: true,
+                ..Data::default()
+            },
             _ => return Err(self.malformed("must be an object")),
         };
         self.nodes[id] = data;
@@ -122,7 +141,9 @@ impl<'a> Parser<'a> {
         };
         let id = self.reserve()?;
         self.references.insert(name.clone(), id);
-        let fields = schema.as_object().ok_or_else(|| self.malformed(format!("{reference} must be an object")))?;
+        let fields = schema
+            .as_object()
+            .ok_or_else(|| self.malformed(format!("{reference} must be an object")))?;
         // A definition starts anew: nesting is bounded by the number of definitions, not by the path to here.
         let outer = std::mem::replace(&mut self.path, vec![name]);
         let data = self.object(fields);
@@ -139,7 +160,8 @@ impl<'a> Parser<'a> {
                 "type" => data.kind = Some(self.kind(value)?),
                 "properties" => {
                     for (name, schema) in self.map(key, value)? {
-                        data.properties.insert(name.clone(), self.child(name, schema)?);
+                        data.properties
+                            .insert(name.clone(), self.child(name, schema)?);
                     }
                 }
                 "additionalProperties" => {
@@ -153,12 +175,18 @@ impl<'a> Parser<'a> {
                 "nullable" => data.nullable = self.flag(key, value)?,
                 "required" => data.required = self.texts(key, value)?,
                 "enum" => {
-                    data.enumeration = Some(value.as_array().cloned().ok_or_else(|| self.wrong(key, "a list"))?);
+                    data.enumeration = Some(
+                        value
+                            .as_array()
+                            .cloned()
+                            .ok_or_else(|| self.wrong(key, "a list"))?,
+                    );
                 }
                 "pattern" => {
                     let text = self.text(key, value)?;
-                    let regex = Regex::new(text)
-                        .map_err(|error| self.malformed(format!("pattern {text:?} does not compile: {error}")))?;
+                    let regex = Regex::new(text).map_err(|error| {
+                        self.malformed(format!("pattern {text:?} does not compile: {error}"))
+                    })?;
                     data.pattern = Some(regex);
                 }
                 "minimum" => data.minimum = Some(self.number(key, value)?),
@@ -174,11 +202,8 @@ impl<'a> Parser<'a> {
                 "minProperties" => data.min_properties = Some(self.count(key, value)?),
                 "maxProperties" => data.max_properties = Some(self.count(key, value)?),
                 "format" => data.format = Some(self.text(key, value)?.to_owned()),
-                "default" => {
-                    if !(self.native && is_zero(value)) {
-                        data.default = Some(value.clone());
-                    }
-                }
+                "default" if self.native && is_zero(value) => {}
+                "default" => data.default = Some(value.clone()),
                 "allOf" => data.all_of = self.list(key, value)?,
                 "anyOf" => data.any_of = self.list(key, value)?,
                 "oneOf" => data.one_of = self.list(key, value)?,
@@ -191,13 +216,23 @@ impl<'a> Parser<'a> {
                         "map" => ListType::Map,
                         "set" => ListType::Set,
                         "atomic" => ListType::Atomic,
-                        other => return Err(self.malformed(format!("list type {other:?} must be map, set or atomic"))),
+                        other => {
+                            return Err(self.malformed(format!(
+                                "list type {other:?} must be map, set or atomic"
+                            )));
+                        }
                     });
                 }
                 "x-kubernetes-list-map-keys" => data.list_map_keys = self.texts(key, value)?,
-                "x-kubernetes-map-type" => data.atomic_map = Some(self.text(key, value)? == "atomic"),
-                "x-kubernetes-patch-merge-key" => data.merge_key = Some(self.text(key, value)?.to_owned()),
-                "x-kubernetes-patch-strategy" => data.strategy = Some(self.text(key, value)?.to_owned()),
+                "x-kubernetes-map-type" => {
+                    data.atomic_map = Some(self.text(key, value)? == "atomic")
+                }
+                "x-kubernetes-patch-merge-key" => {
+                    data.merge_key = Some(self.text(key, value)?.to_owned())
+                }
+                "x-kubernetes-patch-strategy" => {
+                    data.strategy = Some(self.text(key, value)?.to_owned())
+                }
                 _ => {}
             }
         }
@@ -220,7 +255,8 @@ impl<'a> Parser<'a> {
         }
         if self.native && data.kind == Some(Kind::Object) {
             // `type: object` and nothing else is a Go type with free content (RawExtension, FieldsV1).
-            data.preserve |= data.properties.is_empty() && matches!(data.additional, AdditionalId::No);
+            data.preserve |=
+                data.properties.is_empty() && matches!(data.additional, AdditionalId::No);
         }
         Ok(data)
     }
@@ -236,12 +272,18 @@ impl<'a> Parser<'a> {
     fn texts(&self, key: &str, value: &Value) -> Result<Vec<String>, Error> {
         value
             .as_array()
-            .and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect())
+            .and_then(|list| {
+                list.iter()
+                    .map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            })
             .ok_or_else(|| self.wrong(key, "a list of strings"))
     }
 
     fn map<'v>(&self, key: &str, value: &'v Value) -> Result<&'v Map<String, Value>, Error> {
-        value.as_object().ok_or_else(|| self.wrong(key, "an object"))
+        value
+            .as_object()
+            .ok_or_else(|| self.wrong(key, "an object"))
     }
 
     fn list(&mut self, key: &str, value: &Value) -> Result<Vec<Id>, Error> {
@@ -250,7 +292,9 @@ impl<'a> Parser<'a> {
     }
 
     fn flag(&self, key: &str, value: &Value) -> Result<bool, Error> {
-        value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
+        value
+            .as_bool()
+            .ok_or_else(|| self.wrong(key, "true or false"))
     }
 
     fn number(&self, key: &str, value: &Value) -> Result<f64, Error> {

@@ -18,7 +18,10 @@ impl Node {
     #[must_use]
     pub fn unknown_fields(&self, object: &Value) -> Vec<String> {
         let mut copy = object.clone();
-        self.prune(&mut copy).into_iter().map(|path| format!("unknown field {path:?}")).collect()
+        self.prune(&mut copy)
+            .into_iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect()
     }
 }
 
@@ -37,8 +40,16 @@ fn prune(node: &Node, value: &mut Value, path: &mut String, root: bool, dropped:
                 let known = if root && matches!(name.as_str(), "apiVersion" | "kind") {
                     true
                 } else if root && name == "metadata" {
-                    let declared = node.property(name).filter(|meta| meta.property_names().next().is_some());
-                    prune(&declared.unwrap_or_else(Node::object_meta), value, path, false, dropped);
+                    let declared = node
+                        .property(name)
+                        .filter(|meta| meta.property_names().next().is_some());
+                    prune(
+                        &declared.unwrap_or_else(Node::object_meta),
+                        value,
+                        path,
+                        false,
+                        dropped,
+                    );
                     true
                 } else if let Some(child) = node.property(name) {
                     prune(&child, value, path, false, dropped);

@@ -32,7 +32,10 @@ impl Node {
     /// Checks the value and returns every violation, at most 100.
     #[must_use]
     pub fn validate(&self, value: &Value) -> Vec<Violation> {
-        let mut check = Check { path: String::new(), found: Vec::new() };
+        let mut check = Check {
+            path: String::new(),
+            found: Vec::new(),
+        };
         check.root(self, value);
         check.found
     }
@@ -45,23 +48,38 @@ struct Check {
 
 impl Check {
     fn name(&self) -> String {
-        if self.path.is_empty() { "<nil>".to_owned() } else { self.path.clone() }
+        if self.path.is_empty() {
+            "<nil>".to_owned()
+        } else {
+            self.path.clone()
+        }
     }
 
     fn add(&mut self, reason: &'static str, message: String) {
         if self.found.len() < MAX_VIOLATIONS {
-            self.found.push(Violation { path: self.name(), message, reason });
+            self.found.push(Violation {
+                path: self.name(),
+                message,
+                reason,
+            });
         }
     }
 
     fn invalid(&mut self, value: &Value, what: &str) {
-        let message = format!("Invalid value: {}: {} in body {what}", shown(value), self.path);
+        let message = format!(
+            "Invalid value: {}: {} in body {what}",
+            shown(value),
+            self.path
+        );
         self.add("FieldValueInvalid", message);
     }
 
     fn wrong_type(&mut self, value: &Value, want: &str) {
         let got = type_name(value);
-        let message = format!("Invalid value: {got:?}: {} in body must be of type {want}: {got:?}", self.path);
+        let message = format!(
+            "Invalid value: {got:?}: {} in body must be of type {want}: {got:?}",
+            self.path
+        );
         self.add("FieldValueTypeInvalid", message);
     }
 
@@ -94,7 +112,11 @@ impl Check {
             && !allowed.contains(value)
         {
             let list: Vec<_> = allowed.iter().map(shown).collect();
-            let message = format!("Unsupported value: {}: supported values: {}", shown(value), list.join(", "));
+            let message = format!(
+                "Unsupported value: {}: supported values: {}",
+                shown(value),
+                list.join(", ")
+            );
             self.add("FieldValueNotSupported", message);
         }
         match value {
@@ -114,13 +136,16 @@ impl Check {
     /// Returns whether the type is right, or at least not known to be wrong.
     fn kind(&mut self, node: &Node, value: &Value) -> bool {
         if node.int_or_string() {
-            let right = is_integer(value) || value.is_string() || (node.table.native && value.is_number());
+            let right =
+                is_integer(value) || value.is_string() || (node.table.native && value.is_number());
             if !right {
                 self.wrong_type(value, "integer,string");
             }
             return right;
         }
-        let Some(kind) = node.kind() else { return !value.is_null() || node.preserves_unknown() || self.null(node) };
+        let Some(kind) = node.kind() else {
+            return !value.is_null() || node.preserves_unknown() || self.null(node);
+        };
         let right = match kind {
             Kind::Object => value.is_object(),
             Kind::Array => value.is_array(),
@@ -155,13 +180,21 @@ impl Check {
         }
         for name in &data.required {
             if !fields.contains_key(name) {
-                self.within(name, |check| check.add("FieldValueRequired", "Required value".to_owned()));
+                self.within(name, |check| {
+                    check.add("FieldValueRequired", "Required value".to_owned())
+                });
             }
         }
         if node.embedded_resource() {
             for name in ["apiVersion", "kind"] {
-                if fields.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    self.within(name, |check| check.add("FieldValueRequired", "Required value".to_owned()));
+                if fields
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .is_none_or(str::is_empty)
+                {
+                    self.within(name, |check| {
+                        check.add("FieldValueRequired", "Required value".to_owned())
+                    });
                 }
             }
         }
@@ -209,7 +242,9 @@ impl Check {
             let identity = match node.list_type() {
                 Some(ListType::Set) => shown(item),
                 Some(ListType::Map) => {
-                    let Some(fields) = item.as_object() else { continue };
+                    let Some(fields) = item.as_object() else {
+                        continue;
+                    };
                     let picked: Map<_, _> = keys
                         .iter()
                         .filter_map(|key| {
@@ -223,7 +258,9 @@ impl Check {
             };
             if !seen.insert(identity.clone()) {
                 let message = format!("Duplicate value: {identity}");
-                self.within(&format!("[{index}]"), |check| check.add("FieldValueDuplicate", message));
+                self.within(&format!("[{index}]"), |check| {
+                    check.add("FieldValueDuplicate", message)
+                });
             }
         }
     }
@@ -239,7 +276,10 @@ impl Check {
         if let Some(most) = data.max_length
             && length > most
         {
-            self.add("FieldValueTooLong", format!("Too long: may not be more than {most} bytes"));
+            self.add(
+                "FieldValueTooLong",
+                format!("Too long: may not be more than {most} bytes"),
+            );
         }
         if let Some(pattern) = &data.pattern
             && !pattern.is_match(text)
@@ -260,7 +300,10 @@ impl Check {
             if data.exclusive_minimum && number <= least {
                 self.invalid(value, &format!("should be greater than {least}"));
             } else if number < least {
-                self.invalid(value, &format!("should be greater than or equal to {least}"));
+                self.invalid(
+                    value,
+                    &format!("should be greater than or equal to {least}"),
+                );
             }
         }
         if let Some(most) = data.maximum {
@@ -279,14 +322,19 @@ impl Check {
         let whole = node.kind() == Some(Kind::Integer) || node.int_or_string();
         let range = match data.format.as_deref() {
             Some("int32") if whole => Some((f64::from(i32::MIN), f64::from(i32::MAX))),
-            Some("int64") if whole => Some((-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_807.0)),
+            Some("int64") if whole => {
+                Some((-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_807.0))
+            }
             _ => None,
         };
         if let Some((least, most)) = range
             && !(least..=most).contains(&number)
         {
             let format = data.format.as_deref().unwrap_or_default();
-            self.invalid(value, &format!("must be of type {format}: {:?}", type_name(value)));
+            self.invalid(
+                value,
+                &format!("must be of type {format}: {:?}", type_name(value)),
+            );
         }
     }
 
@@ -302,7 +350,10 @@ impl Check {
             let part = node.at(*id);
             self.value(&part, value);
         }
-        if !data.any_of.is_empty() && !node.int_or_string() && !data.any_of.iter().any(|id| holds(*id)) {
+        if !data.any_of.is_empty()
+            && !node.int_or_string()
+            && !data.any_of.iter().any(|id| holds(*id))
+        {
             self.invalid(value, "must validate at least one schema (anyOf)");
             self.best(node, &data.any_of, value);
         }
@@ -326,7 +377,10 @@ impl Check {
         let least = alternatives
             .iter()
             .map(|id| {
-                let mut check = Self { path: self.path.clone(), found: Vec::new() };
+                let mut check = Self {
+                    path: self.path.clone(),
+                    found: Vec::new(),
+                };
                 check.value(&node.at(*id), value);
                 check.found
             })

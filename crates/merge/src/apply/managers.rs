@@ -63,23 +63,35 @@ pub(super) struct Managers {
 
 impl Managers {
     pub(super) fn read(list: Option<&Value>) -> Self {
-        let entries = list.and_then(Value::as_array).into_iter().flatten().filter_map(|entry| {
-            let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let operation = match entry.get("operation").and_then(Value::as_str)? {
-                "Apply" => Operation::Apply,
-                "Update" => Operation::Update,
-                _ => return None,
-            };
-            Some(Entry {
-                manager: text("manager"),
-                operation,
-                version: text("apiVersion"),
-                subresource: text("subresource"),
-                time: text("time"),
-                set: FieldSet::from_json(entry.get("fieldsV1")?),
-            })
-        });
-        Self { entries: entries.collect() }
+        let entries = list
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let text = |key: &str| {
+                    entry
+                        .get(key)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                let operation = match entry.get("operation").and_then(Value::as_str)? {
+                    "Apply" => Operation::Apply,
+                    "Update" => Operation::Update,
+                    _ => return None,
+                };
+                Some(Entry {
+                    manager: text("manager"),
+                    operation,
+                    version: text("apiVersion"),
+                    subresource: text("subresource"),
+                    time: text("time"),
+                    set: FieldSet::from_json(entry.get("fieldsV1")?),
+                })
+            });
+        Self {
+            entries: entries.collect(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -87,7 +99,11 @@ impl Managers {
     }
 
     pub(super) fn to_json(&self) -> Vec<Value> {
-        let mut entries: Vec<_> = self.entries.iter().filter(|entry| !entry.set.is_empty()).collect();
+        let mut entries: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.set.is_empty())
+            .collect();
         entries.sort_by(|a, b| {
             (a.operation, &a.time, &a.manager, &a.version, &a.subresource).cmp(&(
                 b.operation,
@@ -127,7 +143,11 @@ impl Managers {
         set: FieldSet,
         now: &str,
     ) {
-        match self.entries.iter_mut().find(|entry| entry.is(manager, operation, version, subresource)) {
+        match self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.is(manager, operation, version, subresource))
+        {
             Some(entry) if entry.set == set && entry.version == version => {}
             Some(entry) => {
                 entry.set = set;
@@ -148,16 +168,23 @@ impl Managers {
     }
 
     fn bound(&mut self) {
-        let updaters = self.entries.iter().filter(|entry| entry.operation == Operation::Update).count();
+        let updaters = self
+            .entries
+            .iter()
+            .filter(|entry| entry.operation == Operation::Update)
+            .count();
         if updaters <= MAX_UPDATERS {
             return;
         }
-        self.entries.sort_by(|a, b| (a.operation, &a.time).cmp(&(b.operation, &b.time)));
+        self.entries
+            .sort_by(|a, b| (a.operation, &a.time).cmp(&(b.operation, &b.time)));
         let mut surplus = updaters - MAX_UPDATERS;
         let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
         let mut ancient: Option<Entry> = None;
         for entry in self.entries.drain(..) {
-            let known = ancient.as_ref().is_none_or(|ancient| ancient.version == entry.version);
+            let known = ancient
+                .as_ref()
+                .is_none_or(|ancient| ancient.version == entry.version);
             let old = entry.manager == ANCIENT || surplus > 0;
             if entry.operation == Operation::Update && old && known {
                 match &mut ancient {
@@ -167,8 +194,11 @@ impl Managers {
                         surplus = surplus.saturating_sub(1);
                     }
                     None => {
-                        ancient =
-                            Some(Entry { manager: ANCIENT.to_owned(), subresource: String::new(), ..entry });
+                        ancient = Some(Entry {
+                            manager: ANCIENT.to_owned(),
+                            subresource: String::new(),
+                            ..entry
+                        });
                     }
                 }
             } else {
@@ -186,7 +216,12 @@ impl Managers {
             .map(|entry| entry.set.clone())
     }
 
-    pub(super) fn updated(&self, manager: &str, version: &str, subresource: &str) -> Option<FieldSet> {
+    pub(super) fn updated(
+        &self,
+        manager: &str,
+        version: &str,
+        subresource: &str,
+    ) -> Option<FieldSet> {
         self.entries
             .iter()
             .find(|entry| entry.is(manager, Operation::Update, version, subresource))
@@ -203,7 +238,12 @@ impl Managers {
     }
 
     /// Lists the changed fields that others than the applier own, by manager.
-    pub(super) fn conflicts(&self, manager: &str, subresource: &str, changed: &FieldSet) -> Vec<Conflict> {
+    pub(super) fn conflicts(
+        &self,
+        manager: &str,
+        subresource: &str,
+        changed: &FieldSet,
+    ) -> Vec<Conflict> {
         let mut found = Vec::new();
         for entry in &self.entries {
             if entry.is(manager, Operation::Apply, "", subresource) {
@@ -211,7 +251,10 @@ impl Managers {
             }
             let shown = entry.shown();
             for field in entry.set.intersection(changed).paths() {
-                found.push(Conflict { manager: shown.clone(), field });
+                found.push(Conflict {
+                    manager: shown.clone(),
+                    field,
+                });
             }
         }
         found.sort_by(|a, b| (&a.manager, &a.field).cmp(&(&b.manager, &b.field)));

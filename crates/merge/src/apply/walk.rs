@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use weir_schema::{Kind, ListType, Node};
 
 use super::ApplyError;
@@ -21,7 +21,9 @@ fn shape(value: &Value, node: &Node) -> Shape {
     match value {
         Value::Object(_) if node.atomic_map() => Shape::Leaf,
         Value::Object(_) => Shape::Map,
-        Value::Array(_) if matches!(node.list_type(), Some(ListType::Map | ListType::Set)) => Shape::List,
+        Value::Array(_) if matches!(node.list_type(), Some(ListType::Map | ListType::Set)) => {
+            Shape::List
+        }
         _ => Shape::Leaf,
     }
 }
@@ -37,7 +39,11 @@ fn item_step(item: &Value, node: &Node) -> Option<String> {
         .into_iter()
         .filter_map(|key| {
             let default = || items.as_ref()?.property(&key)?.default_value();
-            let value = item.get(&key).filter(|value| !value.is_null()).cloned().or_else(default)?;
+            let value = item
+                .get(&key)
+                .filter(|value| !value.is_null())
+                .cloned()
+                .or_else(default)?;
             Some((key, value))
         })
         .collect();
@@ -66,7 +72,12 @@ pub(super) fn check(value: &Value, node: &Node) -> Result<(), ApplyError> {
         match (shape(value, node), value) {
             (Shape::Map, Value::Object(fields)) => {
                 for (name, value) in fields {
-                    run(value, &field(node, name, root), &format!("{path}.{name}"), false)?;
+                    run(
+                        value,
+                        &field(node, name, root),
+                        &format!("{path}.{name}"),
+                        false,
+                    )?;
                 }
             }
             (Shape::List, Value::Array(list)) => {
@@ -82,7 +93,9 @@ pub(super) fn check(value: &Value, node: &Node) -> Result<(), ApplyError> {
                     };
                     if !seen.insert(step.clone()) {
                         let (_, shown) = step.split_once(':').unwrap_or_default();
-                        return Err(ApplyError::Invalid(format!("{path}: duplicate entries for key {shown}")));
+                        return Err(ApplyError::Invalid(format!(
+                            "{path}: duplicate entries for key {shown}"
+                        )));
                     }
                     run(item, &items, &format!("{path}[{index}]"), false)?;
                 }
@@ -99,6 +112,7 @@ pub(super) fn collect(value: &Value, node: &Node) -> FieldSet {
     let mut set = FieldSet::default();
     fill(value, node, &mut set, true);
     set.own = false;
+    set.tidy();
     set
 }
 
@@ -108,20 +122,31 @@ fn fill(value: &Value, node: &Node, set: &mut FieldSet, root: bool) {
             for (name, value) in fields {
                 let child = set.child(field_step(name));
                 fill(value, &field(node, name, root), child, false);
-                let empty = value.as_object().is_some_and(Map::is_empty);
-                child.own |= empty || value.is_null() || !named(node, name, root);
+                child.own |= is_empty(value) || !named(node, name, root);
             }
         }
         (Shape::List, Value::Array(list)) => {
             let items = items_of(node);
             for item in list {
-                let Some(step) = item_step(item, node) else { continue };
+                let Some(step) = item_step(item, node) else {
+                    continue;
+                };
                 let child = set.child(step);
                 fill(item, &items, child, false);
                 child.own = true;
             }
         }
         _ => set.own = true,
+    }
+}
+
+/// Nothing in here could be owned on its own.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
     }
 }
 
@@ -157,7 +182,10 @@ pub(super) fn merge(live: &mut Value, applied: &Value, node: &Node, root: bool) 
 
 fn merge_list(old: Vec<Value>, new: &[Value], node: &Node) -> Vec<Value> {
     let items = items_of(node);
-    let wanted: HashSet<_> = new.iter().filter_map(|item| item_step(item, node)).collect();
+    let wanted: HashSet<_> = new
+        .iter()
+        .filter_map(|item| item_step(item, node))
+        .collect();
     let mut shared: HashMap<String, Value> = HashMap::new();
     // Items that stay as they are, with how many shared ones stand before them.
     let mut order = Vec::with_capacity(old.len());
@@ -222,19 +250,31 @@ fn prune(value: &mut Value, last: &FieldSet, kept: &FieldSet, node: &Node, root:
     match (shape(value, node), value) {
         (Shape::Map, Value::Object(fields)) => fields.retain(|name, value| {
             let step = field_step(name);
-            let Some(last) = last.children.get(&step) else { return true };
+            let Some(last) = last.children.get(&step) else {
+                return true;
+            };
             let kept = kept.children.get(&step);
             if gone(last, kept, named(node, name, root)) {
                 return false;
             }
-            prune(value, last, kept.unwrap_or(&none), &field(node, name, root), false);
+            prune(
+                value,
+                last,
+                kept.unwrap_or(&none),
+                &field(node, name, root),
+                false,
+            );
             true
         }),
         (Shape::List, Value::Array(list)) => {
             let items = items_of(node);
             list.retain_mut(|item| {
-                let Some(step) = item_step(item, node) else { return true };
-                let Some(last) = last.children.get(&step) else { return true };
+                let Some(step) = item_step(item, node) else {
+                    return true;
+                };
+                let Some(last) = last.children.get(&step) else {
+                    return true;
+                };
                 let kept = kept.children.get(&step);
                 if gone(last, kept, false) {
                     return false;
@@ -259,13 +299,29 @@ pub(super) struct Difference {
 /// Compares two objects.
 pub(super) fn compare(old: &Value, new: &Value, node: &Node) -> Difference {
     let mut difference = Difference::default();
-    diff(old, new, node, &mut difference.changed, &mut difference.removed, true);
+    diff(
+        old,
+        new,
+        node,
+        &mut difference.changed,
+        &mut difference.removed,
+        true,
+    );
     difference.changed.own = false;
     difference.removed.own = false;
+    difference.changed.tidy();
+    difference.removed.tidy();
     difference
 }
 
-fn diff(old: &Value, new: &Value, node: &Node, changed: &mut FieldSet, removed: &mut FieldSet, root: bool) {
+fn diff(
+    old: &Value,
+    new: &Value,
+    node: &Node,
+    changed: &mut FieldSet,
+    removed: &mut FieldSet,
+    root: bool,
+) {
     if old == new {
         return;
     }
@@ -289,14 +345,18 @@ fn diff(old: &Value, new: &Value, node: &Node, changed: &mut FieldSet, removed: 
             for (name, value) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
                 let set = changed.child(field_step(name));
                 fill(value, &field(node, name, root), set, false);
-                let empty = value.as_object().is_some_and(Map::is_empty);
-                set.own |= empty || value.is_null() || !named(node, name, root);
+                set.own |= is_empty(value) || !named(node, name, root);
             }
         }
         (Shape::List, Shape::List, Value::Array(before), Value::Array(after)) => {
+            if after.is_empty() {
+                changed.own = true;
+            }
             let items = items_of(node);
             let index = |list: &[Value]| -> HashMap<String, Value> {
-                list.iter().filter_map(|item| Some((item_step(item, node)?, item.clone()))).collect()
+                list.iter()
+                    .filter_map(|item| Some((item_step(item, node)?, item.clone())))
+                    .collect()
             };
             let (before, after) = (index(before), index(after));
             for (step, item) in &before {
