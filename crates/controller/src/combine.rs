@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use weir_api::names::{condition, kind, reason};
-use weir_compose::{Config, Globals};
+use weir_api::names::{PRESET_PREFIX, condition, kind, reason};
+use weir_compose::{Config, Globals, presets};
 use weir_plan::Failure;
 
 use crate::globals::Settings;
-use crate::snapshot::get;
-use crate::{Context, Error};
+use crate::{Context, Error, snapshot};
 
 /// Suffixes of the preset names that are pinned per service.
 pub(crate) const WELL_KNOWN: [&str; 14] = [
@@ -36,69 +35,140 @@ pub(crate) struct Combined {
 }
 
 /// Combines presets, base references and the service.
-///
-/// A config is looked up in the service's namespace, then in the system namespace; a preset that is on
-/// neither comes from this program.
 pub(crate) async fn effective(
     context: &Context,
     live: &Value,
     settings: &Settings,
     pinned: &BTreeMap<String, String>,
 ) -> Result<Result<Combined, Failure>, Error> {
-    let namespace = live.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
-    let presets = weir_compose::select(live).into_iter().map(|suffix| {
-        let name = pinned.get(&format!("serving.kserve.io/{suffix}"));
-        let own = || format!("{}{suffix}", context.options.config_prefix);
-        (name.cloned().unwrap_or_else(own), "Preset", Some(suffix))
-    });
-    let references = live.pointer("/spec/baseRefs").and_then(Value::as_array);
-    let references = references.into_iter().flatten().filter_map(|reference| {
-        Some((reference.get("name")?.as_str()?.to_owned(), "UserRef", None))
-    });
-    let mut configs = Vec::new();
-    let mut applied = Vec::new();
-    for (name, source, suffix) in presets.chain(references) {
-        let mut found = None;
-        for namespace in [namespace, context.options.system_namespace.as_str()] {
-            if let Some(config) = get(&context.client, kind::CONFIG, namespace, &name).await? {
-                found = Some(Config {
-                    name: name.clone(),
-                    namespace: namespace.to_owned(),
-                    spec: config["spec"].clone(),
-                });
-                break;
-            }
+    let mut service = live.clone();
+    let namespace = live
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let mut bases = Vec::new();
+    for one in live
+        .pointer("/spec/baseRefs")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let name = one["name"].as_str().unwrap_or_default();
+        match find(context, namespace, name).await? {
+            Some(config) => bases.push(config),
+            None => return Ok(Err(not_found(context, namespace, name))),
         }
-        let suffix = suffix.or_else(|| name.strip_prefix("kserve-"));
-        let Some(config) = found.or_else(|| weir_compose::presets::find(suffix?).cloned()) else {
-            return Ok(Err(Failure {
-                condition: condition::PRESETS_COMBINED,
-                reason: reason::CONFIG_NOT_FOUND,
-                message: format!(
-                    "config {name:?} exists neither in namespace {namespace:?} nor in {:?}: create it or correct the name",
-                    context.options.system_namespace
-                ),
-            }));
-        };
-        let mut entry = json!({"name": config.name, "source": source});
-        if !config.namespace.is_empty() {
-            entry["namespace"] = Value::from(config.namespace.as_str());
-        }
-        applied.push(entry);
-        configs.push(config);
     }
+    yield_default_name(&mut service, &bases);
+    // What any base reference turns on counts as on; presets take no part in this.
+    let mut detection = service.clone();
+    for base in &bases {
+        weir_merge::json_merge_patch(&mut detection["spec"], &base.spec);
+    }
+    let mut configs = Vec::new();
+    for suffix in weir_compose::select(&detection) {
+        let current = format!("{}{suffix}", context.options.config_prefix);
+        let pinned = pinned.get(&format!("serving.kserve.io/{suffix}"));
+        // The route preset always follows the current prefix.
+        let name = pinned
+            .filter(|_| suffix != "config-llm-router-route")
+            .unwrap_or(&current);
+        match find(context, namespace, name).await? {
+            Some(config) => configs.push(config),
+            None => return Ok(Err(not_found(context, namespace, name))),
+        }
+    }
+    let entry = |source: &'static str| move |config: &Config| json!({"name": config.name, "namespace": config.namespace, "source": source});
+    let applied = configs
+        .iter()
+        .map(entry("Preset"))
+        .chain(bases.iter().map(entry("UserRef")));
+    let applied = applied.collect();
+    configs.extend(bases);
     let globals = Globals {
         gateway_name: settings.gateway_name.clone(),
         gateway_namespace: settings.gateway_namespace.clone(),
         model_header: settings.model_header.clone(),
         tls: settings.tls,
     };
-    Ok(match weir_compose::compose(live, &configs, &globals) {
-        Ok(effective) => Ok(Combined { spec: effective.spec, applied }),
+    Ok(match weir_compose::compose(&service, &configs, &globals) {
+        Ok(effective) => Ok(Combined {
+            spec: effective.spec,
+            applied,
+        }),
         Err(error) => Err(Failure {
             condition: condition::PRESETS_COMBINED,
             reason: reason::COMBINE_BASE_ERROR,
             message: error.to_string(),
         }),
     })
+}
+
+/// A model name that only stands for "the service's name" gives way to one of a base reference.
+fn yield_default_name(service: &mut Value, bases: &[Config]) {
+    let model = service
+        .pointer("/spec/model/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let defaulted = model.is_empty() || service["metadata"]["name"] == model;
+    let supplied = bases.iter().any(|base| {
+        base.spec
+            .pointer("/model/name")
+            .is_some_and(Value::is_string)
+    });
+    if defaulted
+        && supplied
+        && let Some(model) = service
+            .pointer_mut("/spec/model")
+            .and_then(Value::as_object_mut)
+    {
+        model.remove("name");
+    }
+}
+
+/// The config in the service's namespace, else in the system's, else the one that this program carries.
+async fn find(context: &Context, namespace: &str, name: &str) -> Result<Option<Config>, Error> {
+    let system = context.options.system_namespace.as_str();
+    let mut terminating = None;
+    for namespace in [namespace, system] {
+        let Some(found) = snapshot::get(&context.client, kind::CONFIG, namespace, name).await?
+        else {
+            continue;
+        };
+        let config = Config {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            spec: found.get("spec").cloned().unwrap_or_else(|| json!({})),
+        };
+        if found.pointer("/metadata/deletionTimestamp").is_none() {
+            return Ok(Some(config));
+        }
+        terminating = terminating.or(Some(config));
+    }
+    let carried = || {
+        let prefixes = [context.options.config_prefix.as_str(), PRESET_PREFIX];
+        let suffix = prefixes
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix))?;
+        let preset = WELL_KNOWN
+            .contains(&suffix)
+            .then(|| presets::find(suffix))??;
+        Some(Config {
+            name: name.to_owned(),
+            namespace: system.to_owned(),
+            spec: preset.spec.clone(),
+        })
+    };
+    Ok(terminating.or_else(carried))
+}
+
+fn not_found(context: &Context, namespace: &str, name: &str) -> Failure {
+    let system = &context.options.system_namespace;
+    Failure {
+        condition: condition::PRESETS_COMBINED,
+        reason: reason::CONFIG_NOT_FOUND,
+        message: format!(
+            "LLMInferenceServiceConfig \"{name}\" not found in namespaces [{namespace} {system}]"
+        ),
+    }
 }

@@ -1,4 +1,4 @@
-//! The controller against an API server: the one named by `WEIR_TEST_KUBECONFIG`.
+//! The controller against an API server: the embedded store, or the server named by `WEIR_TEST_KUBECONFIG`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,9 +10,7 @@ use world::{World, status_of};
 
 #[tokio::test]
 async fn a_service_becomes_ready_when_its_children_are_and_not_before() {
-    let Some(world) = World::start("ready").await else {
-        return;
-    };
+    let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     let deployment = world.appears(kind::DEPLOYMENT, "llama-kserve").await;
     assert_eq!(
@@ -64,9 +62,7 @@ async fn a_service_becomes_ready_when_its_children_are_and_not_before() {
 
 #[tokio::test]
 async fn nothing_is_written_when_nothing_differs() {
-    let Some(world) = World::start("idle").await else {
-        return;
-    };
+    let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
     world.make_deployment_available("llama-kserve").await;
@@ -94,9 +90,7 @@ async fn nothing_is_written_when_nothing_differs() {
 
 #[tokio::test]
 async fn drift_is_repaired_and_what_others_own_stays() {
-    let Some(world) = World::start("drift").await else {
-        return;
-    };
+    let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     world.appears(kind::DEPLOYMENT, "llama-kserve").await;
     let foreign = json!({
@@ -172,9 +166,7 @@ async fn drift_is_repaired_and_what_others_own_stays() {
 
 #[tokio::test]
 async fn a_stopped_service_loses_its_children_and_a_deleted_one_goes() {
-    let Some(world) = World::start("stop").await else {
-        return;
-    };
+    let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
     let stop = |value: serde_json::Value| json!({"metadata": {"annotations": {"serving.kserve.io/stop": value}}});
@@ -189,9 +181,9 @@ async fn a_stopped_service_loses_its_children_and_a_deleted_one_goes() {
         world.vanishes(kind, name).await;
     }
     let service = world
-        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "False")
+        .until(kind::SERVICE, "llama", |s| s["status"].get("url").is_none())
         .await;
-    assert_eq!(service["status"].get("url"), None);
+    assert_eq!(status_of(&service, "Ready"), "False");
     world
         .patch(kind::SERVICE, "llama", stop(serde_json::Value::Null))
         .await;
@@ -203,9 +195,7 @@ async fn a_stopped_service_loses_its_children_and_a_deleted_one_goes() {
 
 #[tokio::test]
 async fn a_foreign_object_under_a_wanted_name_is_named_and_left_alone() {
-    let Some(world) = World::start("foreign").await else {
-        return;
-    };
+    let world = World::start().await;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "llama-kserve-workload-svc"},
@@ -232,9 +222,7 @@ async fn a_foreign_object_under_a_wanted_name_is_named_and_left_alone() {
 
 #[tokio::test]
 async fn a_missing_gateway_is_named_and_its_appearance_noticed() {
-    let Some(world) = World::start("gateway").await else {
-        return;
-    };
+    let world = World::start().await;
     let mut service = world.service("llama");
     service["spec"]["router"]["gateway"] = json!({"refs": [{"name": "mine"}]});
     world.create(kind::SERVICE, &service).await;
@@ -260,9 +248,7 @@ async fn a_missing_gateway_is_named_and_its_appearance_noticed() {
 
 #[tokio::test]
 async fn an_object_of_the_upstream_controller_is_taken_over() {
-    let Some(world) = World::start("adopt").await else {
-        return;
-    };
+    let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     let made = world
         .appears(kind::CORE_SERVICE, "llama-kserve-workload-svc")
@@ -294,5 +280,57 @@ async fn an_object_of_the_upstream_controller_is_taken_over() {
         })
         .await;
     assert_eq!(service["spec"]["clusterIP"], made["spec"]["clusterIP"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn configs_are_inherited_and_a_missing_one_is_named() {
+    let world = World::start().await;
+    let mut service = world.service("llama");
+    service["spec"]["baseRefs"] = json!([{"name": "base"}]);
+    service["spec"]["model"] = json!({"uri": "hf://org/model"});
+    world.create(kind::SERVICE, &service).await;
+    let seen = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "PresetsCombined") == "False"
+        })
+        .await;
+    let conditions = seen["status"]["conditions"].to_string();
+    assert!(
+        conditions.contains("LLMInferenceServiceConfig \\\"base\\\" not found"),
+        "{conditions}"
+    );
+
+    let config = json!({
+        "apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceServiceConfig",
+        "metadata": {"name": "base"},
+        "spec": {
+            "model": {"name": "from-base", "uri": "hf://not/this"},
+            "template": {"containers": [{
+                "name": "main", "image": "not-this",
+                "env": [{"name": "INHERITED", "value": "{{ .Spec.Model.Name }}"}],
+            }]},
+        },
+    });
+    world.create(kind::CONFIG, &config).await;
+    let deployment = world.appears(kind::DEPLOYMENT, "llama-kserve").await;
+    let main = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(main["image"], "engine");
+    let env = main["env"].as_array().unwrap();
+    let inherited = env.iter().find(|e| e["name"] == "INHERITED").unwrap();
+    assert_eq!(inherited["value"], "from-base");
+    let seen = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "PresetsCombined") == "True"
+        })
+        .await;
+    assert_eq!(
+        seen["status"]["appliedConfigs"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()["name"],
+        "base"
+    );
     world.end().await;
 }

@@ -32,27 +32,15 @@ pub(crate) struct World {
     client: Client,
     shutdown: CancellationToken,
     controller: tokio::task::JoinHandle<()>,
+    _cluster: weir_testkit::Cluster,
 }
 
 impl World {
-    /// Makes a namespace with a gateway and starts the controller; `None` without an API server.
-    pub(crate) async fn start(name: &str) -> Option<Self> {
-        let Some(kubeconfig) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-            #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-            {
-                eprintln!("SKIPPED: WEIR_TEST_KUBECONFIG names no API server");
-            }
-            return None;
-        };
-        weir_runtime::install_crypto();
-        let client = weir_runtime::client::from_kubeconfig(kubeconfig.as_ref())
-            .await
-            .unwrap();
-        let unique = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_micros();
-        let namespace = format!("t-{name}-{unique}");
+    /// Makes a namespace with a gateway and starts the controller.
+    pub(crate) async fn start() -> Self {
+        let cluster = weir_testkit::cluster().await.unwrap();
+        cluster.install_definitions().await.unwrap();
+        let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
         let shutdown = CancellationToken::new();
         let (stop, to_run) = (shutdown.clone(), client.clone());
         let options = Options {
@@ -60,33 +48,18 @@ impl World {
             namespace: Some(namespace.clone()),
             ..Options::default()
         };
-        let controller =
-            tokio::spawn(async move { weir_controller::run(to_run, options, stop).await.unwrap() });
+        let controller = tokio::spawn(async move {
+            weir_controller::run(to_run, options, stop).await.unwrap();
+        });
         let world = Self {
             namespace,
             client,
             shutdown,
             controller,
+            _cluster: cluster,
         };
-        world.make_namespace().await;
         world.make_gateway("kserve-ingress-gateway").await;
-        Some(world)
-    }
-
-    async fn make_namespace(&self) {
-        let namespaces: Api<DynamicObject> = Api::all_with(
-            self.client.clone(),
-            &ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()),
-        );
-        let object =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        namespaces
-            .create(
-                &PostParams::default(),
-                &serde_json::from_value(object).unwrap(),
-            )
-            .await
-            .unwrap();
+        world
     }
 
     /// Makes a gateway that is programmed, and its class.
