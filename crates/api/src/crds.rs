@@ -3,6 +3,8 @@
 //! What is ours is written down in `schemas/serving.*.json`; embedded types of Kubernetes come from
 //! [`crate::builtin`], so that they carry the same list types as the built-in kinds.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use crate::{builtin, names};
@@ -10,10 +12,14 @@ use crate::{builtin, names};
 /// Our two CRDs: services first, then configs. No conversion webhook: who needs one fills it in.
 #[must_use]
 pub fn own() -> Vec<Value> {
-    vec![own_crd(&SERVICE), own_crd(&CONFIG)]
-        .into_iter()
-        .map(publishable)
-        .collect()
+    static OWN: LazyLock<Vec<Value>> = LazyLock::new(|| {
+        [&SERVICE, &CONFIG]
+            .into_iter()
+            .map(own_crd)
+            .map(publishable)
+            .collect()
+    });
+    OWN.clone()
 }
 
 /// Schema of a v1alpha2 service with the keys of strategic merge, by which configs are combined. A CRD cannot
@@ -215,6 +221,9 @@ fn relax(schema: &mut Value) {
     }
 }
 
+/// Resolved once: it stands in the CRDs two dozen times.
+static POD_SPEC: LazyLock<Value> = LazyLock::new(builtin::pod_spec);
+
 /// Replaces `{"$ref": NAME}` by a definition of the same file, a shared schema or a built-in type.
 fn expand(schema: &Value, definitions: &Map<String, Value>) -> Value {
     match schema {
@@ -229,8 +238,8 @@ fn expand(schema: &Value, definitions: &Map<String, Value>) -> Value {
             };
             match name {
                 // Presets bring the containers, so a service need not.
-                "PodSpec" => without_required(builtin::pod_spec()),
-                "PodSpecRequired" => builtin::pod_spec(),
+                "PodSpec" => without_required(POD_SPEC.clone()),
+                "PodSpecRequired" => POD_SPEC.clone(),
                 "PersistentVolumeClaimSpec" => {
                     builtin::definition("io.k8s.api.core.v1.PersistentVolumeClaimSpec")
                         .unwrap_or_default()
@@ -257,7 +266,8 @@ fn publishable(mut value: Value) -> Value {
 fn strip_patch_keys(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|key, _| !key.starts_with("x-kubernetes-patch-"));
+            fields.remove("x-kubernetes-patch-merge-key");
+            fields.remove("x-kubernetes-patch-strategy");
             fields.values_mut().for_each(strip_patch_keys);
         }
         Value::Array(items) => items.iter_mut().for_each(strip_patch_keys),

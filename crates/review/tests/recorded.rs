@@ -1,5 +1,7 @@
 //! Our verdicts against those of the system we replace, where the recordings are there.
 
+#![allow(clippy::print_stderr, reason = "a test that skips must say so")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
