@@ -187,7 +187,10 @@ impl Merge {
                     if let (true, Value::Object(old), Value::Object(new)) =
                         (retain, &mut *old, item)
                     {
-                        old.retain(|name, _| new.contains_key(name));
+                        // Unless the layer only names the item.
+                        if new.len() > 1 {
+                            old.retain(|name, _| new.contains_key(name));
+                        }
                     }
                     self.value(old, item, node, "", &format!("{path}[{id}]"))?;
                 }

@@ -179,6 +179,18 @@ fn what_is_applied_no_more_goes_away_unless_owned() {
 }
 
 #[test]
+fn metadata_stays_when_its_last_label_goes() {
+    let mut labelled = object(json!({"replicas": 1}));
+    labelled["metadata"]["labels"] = json!({"app": "x"});
+    let mut live = apply(None, &labelled, "one", false, &schema(), T0, "").unwrap();
+    live["metadata"]["uid"] = json!("u");
+    let live = applied(Some(&live), json!({"replicas": 1}), "one").unwrap();
+    assert_eq!(live["metadata"]["name"], "d");
+    assert_eq!(live["metadata"]["uid"], "u");
+    assert!(live["metadata"].get("labels").is_none());
+}
+
+#[test]
 fn lists_are_merged_by_their_keys() {
     let live = applied(
         None,

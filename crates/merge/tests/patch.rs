@@ -180,6 +180,8 @@ fn json_merge_patch_follows_rfc_7396() {
     json!({"ports": [{"containerPort": 80, "protocol": "UDP"}]}), json!({"ports": [{"containerPort": 80, "protocol": "UDP"}]}))]
 #[case("a volume has one source", json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
     json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}), json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}))]
+#[case("a volume that is only named keeps its source", json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
+    json!({"volumes": [{"name": "v"}]}), json!({"volumes": [{"name": "v", "emptyDir": {}}]}))]
 #[case("a volume keeps the details of its source", json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}),
     json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}]}),
     json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]}))]

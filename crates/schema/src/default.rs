@@ -7,7 +7,8 @@ use crate::node::{Additional, Node};
 impl Node {
     /// Fills in the defaults of the schema, in every object and list that is there.
     ///
-    /// A `null` where the schema does not allow it is replaced by the default, if there is one.
+    /// A `null` where the schema does not allow it is replaced by the default. A field of an object is taken
+    /// away when there is none.
     pub fn default(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -20,26 +21,34 @@ impl Node {
                         Some(Value::Null) => !child.nullable(),
                         Some(_) => false,
                     };
-                    if missing && let Some(default) = child.default_value() {
-                        fields.insert(name.clone(), default);
+                    if missing {
+                        match child.default_value() {
+                            Some(default) => {
+                                fields.insert(name.clone(), default);
+                            }
+                            None => {
+                                fields.remove(name);
+                            }
+                        }
                     }
                     if let Some(value) = fields.get_mut(name) {
                         child.default(value);
                     }
                 }
                 if let Additional::Schema(child) = self.additional() {
-                    for (name, value) in fields.iter_mut() {
+                    fields.retain(|name, value| {
                         if self.has_property(name) {
-                            continue;
+                            return true;
                         }
-                        if value.is_null()
-                            && !child.nullable()
-                            && let Some(default) = child.default_value()
-                        {
-                            *value = default;
+                        if value.is_null() && !child.nullable() {
+                            match child.default_value() {
+                                Some(default) => *value = default,
+                                None => return false,
+                            }
                         }
                         child.default(value);
-                    }
+                        true
+                    });
                 }
             }
             Value::Array(list) => {

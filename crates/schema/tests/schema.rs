@@ -87,10 +87,10 @@ fn unknown_fields_are_dropped_and_named() {
 
 #[test]
 fn defaults_fill_what_is_missing() {
-    let mut value = json!({"spec": {"maybe": null, "mode": null, "items": [{"port": 1}]}});
+    let mut value = json!({"spec": {"maybe": null, "mode": null, "when": null, "labels": {"a": null}, "items": [{"port": 1}]}});
     schema().default(&mut value);
     let want = json!({"spec": {
-        "maybe": null, "mode": "A", "items": [{"port": 1, "protocol": "TCP"}], "replicas": 1,
+        "maybe": null, "mode": "A", "labels": {}, "items": [{"port": 1, "protocol": "TCP"}], "replicas": 1,
     }});
     assert_eq!(value, want);
     let mut value = json!({});

@@ -254,7 +254,8 @@ fn prune(value: &mut Value, last: &FieldSet, kept: &FieldSet, node: &Node, root:
                 return true;
             };
             let kept = kept.children.get(&step);
-            if gone(last, kept, named(node, name, root)) {
+            // What makes up the identity of an object stays, and belongs to nobody.
+            if !(root && name == "metadata") && gone(last, kept, named(node, name, root)) {
                 return false;
             }
             prune(
