@@ -15,7 +15,10 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn new(block: u8) -> Self {
-        Self { block, taken: Mutex::new(HashSet::new()) }
+        Self {
+            block,
+            taken: Mutex::new(HashSet::new()),
+        }
     }
 
     /// Marks the addresses of a stored Service as taken.
@@ -56,7 +59,10 @@ impl Addresses {
             taken.insert(index);
             let [high, low] = index.to_be_bytes();
             let spec = meta::child(service, "spec");
-            spec.insert("clusterIP".to_owned(), json!(format!("127.{}.{high}.{low}", self.block)));
+            spec.insert(
+                "clusterIP".to_owned(),
+                json!(format!("127.{}.{high}.{low}", self.block)),
+            );
         }
         let spec = meta::child(service, "spec");
         let address = spec.get("clusterIP").cloned().unwrap_or_default();
@@ -67,14 +73,17 @@ impl Addresses {
     fn index(&self, address: &str) -> Option<u16> {
         let address: std::net::Ipv4Addr = address.parse().ok()?;
         let [net, block, high, low] = address.octets();
-        (net == 127 && block == self.block && high >= 128)
-            .then(|| u16::from_be_bytes([high, low]))
+        (net == 127 && block == self.block && high >= 128).then(|| u16::from_be_bytes([high, low]))
     }
 }
 
 fn fault(why: &str, asked: &str) -> (String, String, String) {
     let message = format!("Invalid value: \"{asked}\": failed to allocate IP {asked}: {why}");
-    ("FieldValueInvalid".to_owned(), message, "spec.clusterIPs[0]".to_owned())
+    (
+        "FieldValueInvalid".to_owned(),
+        message,
+        "spec.clusterIPs[0]".to_owned(),
+    )
 }
 
 #[cfg(test)]

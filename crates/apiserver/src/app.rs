@@ -59,9 +59,14 @@ impl App {
                         resource.kind
                     ))
                 })?;
-                for key in
-                    ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation"]
-                {
+                for key in [
+                    "name",
+                    "namespace",
+                    "uid",
+                    "resourceVersion",
+                    "creationTimestamp",
+                    "generation",
+                ] {
                     meta::set(&mut new, key, metadata.get(key).cloned());
                 }
                 Ok(new)
@@ -82,7 +87,11 @@ impl App {
     pub(crate) fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
         Key {
             storage: Arc::clone(&resource.storage),
-            namespace: if resource.namespaced { namespace.to_owned() } else { String::new() },
+            namespace: if resource.namespaced {
+                namespace.to_owned()
+            } else {
+                String::new()
+            },
             name: name.to_owned(),
         }
     }
@@ -95,13 +104,19 @@ impl App {
         name: &str,
     ) -> ApiResult<Arc<Object>> {
         let key = Self::key(resource, namespace, name);
-        let object = self.store.peek(&key).ok_or_else(|| ApiError::not_found(resource, name))?;
+        let object = self
+            .store
+            .peek(&key)
+            .ok_or_else(|| ApiError::not_found(resource, name))?;
         self.durable(object.version).await?;
         Ok(object)
     }
 
     /// Waits for the disk.
     pub(crate) async fn durable(&self, version: u64) -> ApiResult<()> {
-        self.store.durable(version).await.map_err(ApiError::internal)
+        self.store
+            .durable(version)
+            .await
+            .map_err(ApiError::internal)
     }
 }

@@ -15,16 +15,47 @@ use crate::delete::{FOREGROUND, ORPHAN, Options, remove, removed_hook};
 use crate::meta;
 use crate::store::{Key, Object};
 
+/// How long an Event is kept after its last change, as in Kubernetes.
+const EVENT_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs until shutdown.
 pub(crate) async fn run(app: Arc<App>) {
     loop {
         while round(&app) {}
+        expire(&app);
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.collect.notified() => {}
+            () = tokio::time::sleep(EXPIRE_EVERY) => {}
         }
         // Removals come in bursts; one picture serves them all.
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Removes Events that nobody touched for [`EVENT_LIFE`].
+fn expire(app: &App) {
+    let Ok(oldest) = jiff::Timestamp::now().checked_sub(EVENT_LIFE) else {
+        return;
+    };
+    let old = |event: &Value| {
+        [
+            "/series/lastObservedTime",
+            "/lastTimestamp",
+            "/metadata/creationTimestamp",
+        ]
+        .iter()
+        .filter_map(|place| meta::text(event, place).parse::<jiff::Timestamp>().ok())
+        .max()
+        .is_some_and(|last| last < oldest)
+    };
+    for (key, object) in app
+        .store
+        .scan(|key, event| &*key.storage == "core/events" && old(event))
+    {
+        // A race means that the event was just touched.
+        let _ = app.store.write(&key, Some(&object), None);
     }
 }
 
@@ -33,8 +64,10 @@ type All = [(Key, Arc<Object>)];
 /// One picture, one pass; true when something was changed.
 fn round(app: &App) -> bool {
     let all = app.store.scan(|_, _| true);
-    let uids: HashMap<&str, &Object> =
-        all.iter().map(|(_, object)| (meta::uid(&object.value), &**object)).collect();
+    let uids: HashMap<&str, &Object> = all
+        .iter()
+        .map(|(_, object)| (meta::uid(&object.value), &**object))
+        .collect();
     let mut changed = false;
     for (key, object) in &all {
         if !meta::owners(&object.value).is_empty() {
@@ -58,26 +91,37 @@ fn dependent(app: &App, key: &Key, object: &Arc<Object>, uids: &HashMap<&str, &O
     let going = |uid: &str| {
         uids.get(uid).is_some_and(|owner| {
             meta::deleting(&owner.value)
-                && meta::finalizers(&owner.value).iter().any(|f| f == FOREGROUND)
+                && meta::finalizers(&owner.value)
+                    .iter()
+                    .any(|f| f == FOREGROUND)
         })
     };
     if owners.iter().all(|(uid, _)| gone(uid) || going(uid)) {
         if meta::deleting(&object.value) {
             return false;
         }
-        let policy = if owners.iter().any(|(uid, _)| going(uid)) { "Foreground" } else { "" };
+        let policy = if owners.iter().any(|(uid, _)| going(uid)) {
+            "Foreground"
+        } else {
+            ""
+        };
         return take(app, key, object, policy);
     }
     if owners.iter().any(|(uid, _)| gone(uid)) {
-        let absent: HashSet<&str> =
-            owners.iter().map(|(uid, _)| uid.as_str()).filter(|uid| gone(uid)).collect();
+        let absent: HashSet<&str> = owners
+            .iter()
+            .map(|(uid, _)| uid.as_str())
+            .filter(|uid| gone(uid))
+            .collect();
         return forget(app, key, object, &absent);
     }
     false
 }
 
 fn take(app: &App, key: &Key, object: &Arc<Object>, policy: &str) -> bool {
-    let Some(resource) = app.registry.snapshot().by_storage(&key.storage) else { return false };
+    let Some(resource) = app.registry.snapshot().by_storage(&key.storage) else {
+        return false;
+    };
     let options = Options::collector(policy, meta::uid(&object.value));
     match remove(app, &resource, key, &options) {
         Ok((after, _)) => !Arc::ptr_eq(&after, object),
@@ -92,7 +136,9 @@ fn take(app: &App, key: &Key, object: &Arc<Object>, policy: &str) -> bool {
 
 fn forget(app: &App, key: &Key, object: &Arc<Object>, absent: &HashSet<&str>) -> bool {
     let mut value = object.value.clone();
-    let list = value.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
+    let list = value
+        .pointer_mut("/metadata/ownerReferences")
+        .and_then(Value::as_array_mut);
     if let Some(list) = list {
         list.retain(|owner| !absent.contains(owner["uid"].as_str().unwrap_or("")));
     }
@@ -105,7 +151,10 @@ fn finalize(app: &App, key: &Key, object: &Arc<Object>, all: &All) -> bool {
     if finalizers.iter().any(|f| f == ORPHAN) {
         let absent = HashSet::from([uid]);
         for (child, dependent) in all {
-            if meta::owners(&dependent.value).iter().any(|(owner, _)| owner == uid) {
+            if meta::owners(&dependent.value)
+                .iter()
+                .any(|(owner, _)| owner == uid)
+            {
                 forget(app, child, dependent, &absent);
             }
         }
@@ -113,7 +162,9 @@ fn finalize(app: &App, key: &Key, object: &Arc<Object>, all: &All) -> bool {
     }
     if finalizers.iter().any(|f| f == FOREGROUND) {
         let blocked = all.iter().any(|(_, dependent)| {
-            meta::owners(&dependent.value).iter().any(|(owner, blocks)| owner == uid && *blocks)
+            meta::owners(&dependent.value)
+                .iter()
+                .any(|(owner, blocks)| owner == uid && *blocks)
         });
         return !blocked && drop_finalizer(app, key, object, FOREGROUND);
     }
@@ -127,7 +178,9 @@ fn drop_finalizer(app: &App, key: &Key, object: &Arc<Object>, finalizer: &str) -
     list.retain(|f| f != finalizer);
     let last = list.is_empty();
     meta::set(&mut value, "finalizers", (!last).then(|| json!(list)));
-    let Ok(written) = app.store.write(key, Some(object), Some(value)) else { return true };
+    let Ok(written) = app.store.write(key, Some(object), Some(value)) else {
+        return true;
+    };
     let waits = !meta::text(&written.value, "/spec/nodeName").is_empty()
         && &*key.storage == "core/pods"
         && written.value["metadata"]["deletionGracePeriodSeconds"] != json!(0);
@@ -138,7 +191,9 @@ fn drop_finalizer(app: &App, key: &Key, object: &Arc<Object>, finalizer: &str) -
 }
 
 fn gone(app: &App, key: &Key, object: &Arc<Object>) -> bool {
-    let Ok(gone) = app.store.write(key, Some(object), None) else { return true };
+    let Ok(gone) = app.store.write(key, Some(object), None) else {
+        return true;
+    };
     if let Some(resource) = app.registry.snapshot().by_storage(&key.storage) {
         removed_hook(app, &resource, &gone.value);
     }
@@ -174,7 +229,11 @@ fn definition(app: &App, key: &Key, object: &Arc<Object>, all: &All) -> bool {
             changed |= take(app, inner, content, "");
         }
     }
-    if !left && meta::finalizers(&object.value).iter().any(|f| f == crd::CLEANUP) {
+    if !left
+        && meta::finalizers(&object.value)
+            .iter()
+            .any(|f| f == crd::CLEANUP)
+    {
         return drop_finalizer(app, key, object, crd::CLEANUP);
     }
     changed

@@ -16,19 +16,30 @@ pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Returns the storage of a definition's objects.
 pub(crate) fn storage_of(definition: &Value) -> String {
-    format!("{}/{}", meta::text(definition, "/spec/group"), meta::text(definition, "/spec/names/plural"))
+    format!(
+        "{}/{}",
+        meta::text(definition, "/spec/group"),
+        meta::text(definition, "/spec/names/plural")
+    )
 }
 
 /// Fills in what the API server derives: names, conditions, accepted names, stored versions.
 pub(crate) fn complete(definition: &mut Value) {
     let kind = meta::text(definition, "/spec/names/kind").to_owned();
-    let names = definition.pointer_mut("/spec/names").and_then(Value::as_object_mut);
+    let names = definition
+        .pointer_mut("/spec/names")
+        .and_then(Value::as_object_mut);
     if let Some(names) = names {
-        names.entry("singular").or_insert_with(|| json!(kind.to_lowercase()));
-        names.entry("listKind").or_insert_with(|| json!(format!("{kind}List")));
+        names
+            .entry("singular")
+            .or_insert_with(|| json!(kind.to_lowercase()));
+        names
+            .entry("listKind")
+            .or_insert_with(|| json!(format!("{kind}List")));
     }
     if let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+        spec.entry("conversion")
+            .or_insert_with(|| json!({"strategy": "None"}));
     }
     let names = definition["spec"]["names"].clone();
     let stored: Vec<Value> = versions(definition)
@@ -42,7 +53,11 @@ pub(crate) fn complete(definition: &mut Value) {
         meta::set(definition, "finalizers", Some(json!(finalizers)));
     }
     let status = meta::child(definition, "status");
-    let mut all = status.get("storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut all = status
+        .get("storedVersions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     for version in stored {
         if !all.contains(&version) {
             all.push(version);
@@ -62,14 +77,22 @@ pub(crate) fn complete(definition: &mut Value) {
 }
 
 fn versions(definition: &Value) -> impl Iterator<Item = &Value> {
-    definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten()
+    definition
+        .pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 /// Returns the faults of a definition as (reason, message, field).
 pub(crate) fn validate(app: &App, definition: &Value) -> Vec<(String, String, String)> {
     let mut faults = Vec::new();
     let mut required = |field: &str| {
-        faults.push(("FieldValueRequired".to_owned(), "Required value".to_owned(), field.to_owned()));
+        faults.push((
+            "FieldValueRequired".to_owned(),
+            "Required value".to_owned(),
+            field.to_owned(),
+        ));
     };
     for field in ["group", "scope"] {
         if meta::text(definition, &format!("/spec/{field}")).is_empty() {
@@ -81,7 +104,11 @@ pub(crate) fn validate(app: &App, definition: &Value) -> Vec<(String, String, St
             required(&format!("spec.names.{field}"));
         }
     }
-    if versions(definition).filter(|v| v["storage"] == json!(true)).count() != 1 {
+    if versions(definition)
+        .filter(|v| v["storage"] == json!(true))
+        .count()
+        != 1
+    {
         faults.push((
             "FieldValueInvalid".to_owned(),
             "Invalid value: must have exactly one version marked as storage version".to_owned(),
@@ -117,14 +144,18 @@ pub(crate) fn register(app: &App, definition: &Value) {
         let list = names[key].as_array().into_iter().flatten();
         list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
     };
-    let storage_version =
-        versions(definition).find(|v| v["storage"] == json!(true)).map_or("", |v| meta::text(v, "/name"));
+    let storage_version = versions(definition)
+        .find(|v| v["storage"] == json!(true))
+        .map_or("", |v| meta::text(v, "/name"));
     let webhook = meta::text(definition, "/spec/conversion/strategy") == "Webhook";
     let storage: Arc<str> = Arc::from(storage_of(definition));
     let mut resources = Vec::new();
     for version in versions(definition).filter(|v| v["served"] == json!(true)) {
         let name = meta::text(version, "/name");
-        let openapi = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default();
+        let openapi = version
+            .pointer("/schema/openAPIV3Schema")
+            .cloned()
+            .unwrap_or_default();
         let sub = &version["subresources"];
         let scale = sub["scale"].is_object().then(|| ScalePaths {
             spec: pointer(meta::text(sub, "/scale/specReplicasPath")),
@@ -155,7 +186,10 @@ pub(crate) fn register(app: &App, definition: &Value) {
                 deprecation: (version["deprecated"] == json!(true)).then(|| {
                     let text = meta::text(version, "/deprecationWarning");
                     if text.is_empty() {
-                        format!("{group}/{name} {} is deprecated", meta::text(names, "/kind"))
+                        format!(
+                            "{group}/{name} {} is deprecated",
+                            meta::text(names, "/kind")
+                        )
                     } else {
                         text.to_owned()
                     }
@@ -169,7 +203,10 @@ pub(crate) fn register(app: &App, definition: &Value) {
 
 fn columns(version: &Value) -> Vec<Column> {
     let text = |column: &Value, key: &str| column[key].as_str().unwrap_or("").to_owned();
-    let list = version["additionalPrinterColumns"].as_array().into_iter().flatten();
+    let list = version["additionalPrinterColumns"]
+        .as_array()
+        .into_iter()
+        .flatten();
     list.map(|column| Column {
         name: text(column, "name"),
         type_: text(column, "type"),

@@ -24,7 +24,11 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         }
         "core/namespaces" => {
             let name = meta::name(object).to_owned();
-            set(meta::child(object, "spec"), "finalizers", json!(["kubernetes"]));
+            set(
+                meta::child(object, "spec"),
+                "finalizers",
+                json!(["kubernetes"]),
+            );
             set(meta::child(object, "status"), "phase", json!("Active"));
             let metadata = meta::metadata(object);
             let labels = metadata.entry("labels").or_insert_with(|| json!({}));
@@ -40,7 +44,11 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
             }
         }
         "core/persistentvolumeclaims" => {
-            set(meta::child(object, "spec"), "volumeMode", json!("Filesystem"));
+            set(
+                meta::child(object, "spec"),
+                "volumeMode",
+                json!("Filesystem"),
+            );
             set(meta::child(object, "status"), "phase", json!("Pending"));
         }
         "apps/deployments" => deployment(meta::child(object, "spec")),
@@ -101,7 +109,9 @@ fn service(spec: &mut Map<String, Value>) {
 
 fn secret_data(secret: &mut Map<String, Value>) {
     use base64::Engine as _;
-    let Some(Value::Object(texts)) = secret.remove("stringData") else { return };
+    let Some(Value::Object(texts)) = secret.remove("stringData") else {
+        return;
+    };
     let data = secret.entry("data").or_insert_with(|| json!({}));
     if !data.is_object() {
         *data = json!({});
@@ -174,7 +184,11 @@ fn pod(spec: &mut Map<String, Value>) {
     set(spec, "dnsPolicy", json!("ClusterFirst"));
     set(spec, "securityContext", json!({}));
     set(spec, "schedulerName", json!("default-scheduler"));
-    if let Some(account) = spec.get("serviceAccountName").cloned().filter(|a| !a.is_null()) {
+    if let Some(account) = spec
+        .get("serviceAccountName")
+        .cloned()
+        .filter(|a| !a.is_null())
+    {
         set(spec, "serviceAccount", account);
     } else if let Some(account) = spec.get("serviceAccount").cloned().filter(|a| !a.is_null()) {
         set(spec, "serviceAccountName", account);
@@ -190,27 +204,41 @@ fn pod(spec: &mut Map<String, Value>) {
 }
 
 fn one_container(container: &mut Map<String, Value>) {
-    set(container, "terminationMessagePath", json!("/dev/termination-log"));
+    set(
+        container,
+        "terminationMessagePath",
+        json!("/dev/termination-log"),
+    );
     set(container, "terminationMessagePolicy", json!("File"));
     set(container, "resources", json!({}));
     let image = container.get("image").and_then(Value::as_str).unwrap_or("");
     let tail = image.rsplit('/').next().unwrap_or("");
-    let latest = !image.contains('@') && tail.split_once(':').is_none_or(|(_, tag)| tag == "latest");
-    set(container, "imagePullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+    let latest =
+        !image.contains('@') && tail.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    set(
+        container,
+        "imagePullPolicy",
+        json!(if latest { "Always" } else { "IfNotPresent" }),
+    );
     for port in objects(container, "ports") {
         set(port, "protocol", json!("TCP"));
     }
     for variable in objects(container, "env") {
-        let field = variable.get_mut("valueFrom").and_then(|from| from.get_mut("fieldRef"));
+        let field = variable
+            .get_mut("valueFrom")
+            .and_then(|from| from.get_mut("fieldRef"));
         if let Some(Value::Object(field)) = field {
             set(field, "apiVersion", json!("v1"));
         }
     }
     for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(key) {
-            for (name, value) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
+            for (name, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 set(probe, name, json!(value));
             }
             http_get(probe);

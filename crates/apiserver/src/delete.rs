@@ -35,18 +35,29 @@ impl Options {
         let query = &req.query;
         let or = |field: &str| {
             let text = query.get(field);
-            if text.is_empty() { meta::text(body, &format!("/{field}")).to_owned() } else { text.to_owned() }
+            if text.is_empty() {
+                meta::text(body, &format!("/{field}")).to_owned()
+            } else {
+                text.to_owned()
+            }
         };
-        let orphan = query.get("orphanDependents") == "true" || body["orphanDependents"] == json!(true);
+        let orphan =
+            query.get("orphanDependents") == "true" || body["orphanDependents"] == json!(true);
         let dry = req.dry_run()
-            || body["dryRun"].as_array().is_some_and(|list| list.contains(&json!("All")));
+            || body["dryRun"]
+                .as_array()
+                .is_some_and(|list| list.contains(&json!("All")));
         Self {
             grace: query
                 .get("gracePeriodSeconds")
                 .parse()
                 .ok()
                 .or_else(|| body["gracePeriodSeconds"].as_i64()),
-            policy: if orphan { "Orphan".to_owned() } else { or("propagationPolicy") },
+            policy: if orphan {
+                "Orphan".to_owned()
+            } else {
+                or("propagationPolicy")
+            },
             uid: meta::text(body, "/preconditions/uid").to_owned(),
             version: meta::text(body, "/preconditions/resourceVersion").to_owned(),
             dry_run: dry,
@@ -55,7 +66,11 @@ impl Options {
 
     /// Options of the collector's own removals.
     pub(crate) fn collector(policy: &str, uid: &str) -> Self {
-        Self { policy: policy.to_owned(), uid: uid.to_owned(), ..Self::default() }
+        Self {
+            policy: policy.to_owned(),
+            uid: uid.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -73,18 +88,25 @@ pub(crate) async fn delete(app: &App, req: &Req, body: &Value) -> ApiResult<Repl
     if !req.resource.group.is_empty() {
         details["group"] = json!(req.resource.group);
     }
-    Ok(Reply::ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
-        "status": "Success", "details": details})))
+    Ok(Reply::ok(
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+        "status": "Success", "details": details}),
+    ))
 }
 
 /// Answers a deletecollection.
 pub(crate) async fn collection(app: &App, req: &Req, body: &Value) -> ApiResult<Reply> {
     let options = Options::parse(req, body);
     let selector = read::selector(req)?;
-    let (objects, _) = app.store.list(&req.resource.storage, req.target.namespace.as_deref());
+    let (objects, _) = app
+        .store
+        .list(&req.resource.storage, req.target.namespace.as_deref());
     let mut items = Vec::new();
     let mut last = 0;
-    for object in objects.into_iter().filter(|object| selector.matches(&object.value)) {
+    for object in objects
+        .into_iter()
+        .filter(|object| selector.matches(&object.value))
+    {
         let value = &object.value;
         let key = App::key(&req.resource, meta::namespace(value), meta::name(value));
         match remove(app, &req.resource, &key, &options) {
@@ -97,8 +119,10 @@ pub(crate) async fn collection(app: &App, req: &Req, body: &Value) -> ApiResult<
         }
     }
     app.durable(last).await?;
-    Ok(Reply::ok(json!({"apiVersion": req.resource.api_version(), "kind": req.resource.list_kind,
-        "metadata": {"resourceVersion": app.store.version().to_string()}, "items": items})))
+    Ok(Reply::ok(
+        json!({"apiVersion": req.resource.api_version(), "kind": req.resource.list_kind,
+        "metadata": {"resourceVersion": app.store.version().to_string()}, "items": items}),
+    ))
 }
 
 /// Removes an object, or marks it when something must happen first. Returns its last state and
@@ -110,8 +134,20 @@ pub(crate) fn remove(
     options: &Options,
 ) -> ApiResult<(Arc<Object>, bool)> {
     loop {
-        let base = app.store.peek(key).ok_or_else(|| ApiError::not_found(resource, &key.name))?;
+        let base = app
+            .store
+            .peek(key)
+            .ok_or_else(|| ApiError::not_found(resource, &key.name))?;
         preconditions(resource, &key.name, &base.value, options)?;
+        if &*resource.storage == "core/namespaces"
+            && matches!(key.name.as_str(), "default" | "kube-system" | "kube-public")
+        {
+            return Err(ApiError::forbidden(
+                resource,
+                &key.name,
+                "this namespace may not be deleted",
+            ));
+        }
         admit(app, resource, &base.value)?;
         let mut value = base.value.clone();
         let grace = grace(resource, &value, options);
@@ -147,10 +183,19 @@ pub(crate) fn remove(
     }
 }
 
-fn preconditions(resource: &Resource, name: &str, value: &Value, options: &Options) -> ApiResult<()> {
+fn preconditions(
+    resource: &Resource,
+    name: &str,
+    value: &Value,
+    options: &Options,
+) -> ApiResult<()> {
     let rows = [
         ("UID", &options.uid, meta::uid(value)),
-        ("ResourceVersion", &options.version, meta::text(value, "/metadata/resourceVersion")),
+        (
+            "ResourceVersion",
+            &options.version,
+            meta::text(value, "/metadata/resourceVersion"),
+        ),
     ];
     for (what, wanted, have) in rows {
         if !wanted.is_empty() && wanted != have {
@@ -176,7 +221,9 @@ fn admit(app: &App, resource: &Resource, stored: &Value) -> ApiResult<()> {
         old: Some(&old),
     };
     let answer = app.hooks.admit(&mut request);
-    answer.map(drop).map_err(|refusal| crate::write::refused(resource, meta::name(&old), &refusal))
+    answer
+        .map(drop)
+        .map_err(|refusal| crate::write::refused(resource, meta::name(&old), &refusal))
 }
 
 /// Only a pod on a node takes time to go: its node removes it with grace 0.
@@ -187,9 +234,13 @@ fn grace(resource: &Resource, value: &Value, options: &Options) -> i64 {
     if matches!(meta::text(value, "/status/phase"), "Succeeded" | "Failed") {
         return 0;
     }
-    let declared = value.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+    let declared = value
+        .pointer("/spec/terminationGracePeriodSeconds")
+        .and_then(Value::as_i64);
     let asked = options.grace.or(declared).unwrap_or(30).max(0);
-    let running = value.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let running = value
+        .pointer("/metadata/deletionGracePeriodSeconds")
+        .and_then(Value::as_i64);
     match running {
         // A later request can only shorten the period.
         Some(running) if options.grace.is_none() || asked >= running => running,
@@ -221,11 +272,19 @@ fn finalizers(value: &mut Value, policy: &str) {
 }
 
 fn mark(resource: &Resource, value: &mut Value, grace: i64) {
-    let before = value.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let before = value
+        .pointer("/metadata/deletionGracePeriodSeconds")
+        .and_then(Value::as_i64);
     if !meta::deleting(value) || before.is_some_and(|before| grace < before) {
         if resource.generation && !meta::deleting(value) {
-            let generation = value.pointer("/metadata/generation").and_then(Value::as_i64);
-            meta::set(value, "generation", Some(json!(generation.unwrap_or(0) + 1)));
+            let generation = value
+                .pointer("/metadata/generation")
+                .and_then(Value::as_i64);
+            meta::set(
+                value,
+                "generation",
+                Some(json!(generation.unwrap_or(0) + 1)),
+            );
         }
         meta::set(value, "deletionTimestamp", Some(json!(meta::after(grace))));
         meta::set(value, "deletionGracePeriodSeconds", Some(json!(grace)));

@@ -8,8 +8,16 @@ use crate::registry::{Resource, Snapshot, api_version};
 pub(crate) const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// True when an Accept header asks for the aggregated shape that is served.
 pub(crate) fn wants_aggregated(accept: &str) -> bool {
@@ -46,7 +54,8 @@ pub(crate) fn group(snapshot: &Snapshot, name: &str) -> Option<Value> {
 }
 
 fn group_entry(group: &str, versions: &[String]) -> Value {
-    let entry = |version: &String| json!({"groupVersion": api_version(group, version), "version": version});
+    let entry =
+        |version: &String| json!({"groupVersion": api_version(group, version), "version": version});
     let list: Vec<Value> = versions.iter().map(entry).collect();
     json!({"name": group, "preferredVersion": list.first(), "versions": list})
 }
@@ -88,7 +97,11 @@ pub(crate) fn resources(snapshot: &Snapshot, group: &str, version: &str) -> Opti
 }
 
 fn verbs(resource: &Resource) -> Value {
-    if resource.review { json!(["create"]) } else { json!(VERBS) }
+    if resource.review {
+        json!(["create"])
+    } else {
+        json!(VERBS)
+    }
 }
 
 type Sub = (&'static str, (String, String), Value);
@@ -99,21 +112,36 @@ pub(crate) fn subresources(resource: &Resource) -> Vec<Sub> {
     let change = || json!(["get", "patch", "update"]);
     let mut list: Vec<Sub> = Vec::new();
     if resource.scale.is_some() {
-        list.push(("scale", ("autoscaling/v1".to_owned(), "Scale".to_owned()), change()));
+        list.push((
+            "scale",
+            ("autoscaling/v1".to_owned(), "Scale".to_owned()),
+            change(),
+        ));
     }
     if resource.status {
         list.push(("status", own(), change()));
     }
     match &*resource.storage {
         "core/pods" => {
-            list.push(("binding", ("v1".to_owned(), "Binding".to_owned()), json!(["create"])));
-            list.push(("eviction", ("policy/v1".to_owned(), "Eviction".to_owned()), json!(["create"])));
+            list.push((
+                "binding",
+                ("v1".to_owned(), "Binding".to_owned()),
+                json!(["create"]),
+            ));
+            list.push((
+                "eviction",
+                ("policy/v1".to_owned(), "Eviction".to_owned()),
+                json!(["create"]),
+            ));
             list.push(("log", own(), json!(["get"])));
         }
         "core/namespaces" => list.push(("finalize", own(), json!(["update"]))),
         "core/serviceaccounts" => list.push((
             "token",
-            ("authentication.k8s.io/v1".to_owned(), "TokenRequest".to_owned()),
+            (
+                "authentication.k8s.io/v1".to_owned(),
+                "TokenRequest".to_owned(),
+            ),
             json!(["create"]),
         )),
         _ => {}
@@ -140,7 +168,11 @@ pub(crate) fn aggregated(snapshot: &Snapshot, core: bool) -> Value {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            let metadata = if group.is_empty() {
+                json!({})
+            } else {
+                json!({"name": group})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

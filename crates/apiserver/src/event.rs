@@ -25,7 +25,9 @@ pub(crate) fn convert(event: &mut Value, to: &str) {
 
 /// Changes a HorizontalPodAutoscaler between `autoscaling/v1` and `autoscaling/v2`.
 pub(crate) fn convert_autoscaler(object: &mut Value, to: &str) {
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
     if to == "autoscaling/v2" {
         if let Some(target) = spec.remove("targetCPUUtilizationPercentage") {
             let metric = json!({"type": "Resource", "resource": {"name": "cpu",
@@ -35,10 +37,12 @@ pub(crate) fn convert_autoscaler(object: &mut Value, to: &str) {
     } else if let Some(metrics) = spec.remove("metrics") {
         let cpu = metrics.as_array().into_iter().flatten().find_map(|metric| {
             (metric.pointer("/resource/name")? == "cpu").then_some(())?;
-            metric.pointer("/resource/target/averageUtilization").cloned()
+            metric
+                .pointer("/resource/target/averageUtilization")
+                .cloned()
         });
-        let _: Option<Value> = cpu
-            .and_then(|cpu| Map::insert(spec, "targetCPUUtilizationPercentage".to_owned(), cpu));
+        let _: Option<Value> =
+            cpu.and_then(|cpu| Map::insert(spec, "targetCPUUtilizationPercentage".to_owned(), cpu));
     }
 }
 

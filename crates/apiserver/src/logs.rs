@@ -28,10 +28,16 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Answers a request for a container's log.
 pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>> {
-    let object = app.fetch(&req.resource, req.namespace(), req.name()).await?;
+    let object = app
+        .fetch(&req.resource, req.namespace(), req.name())
+        .await?;
     let pod = &object.value;
     let container = container(req, pod)?;
-    let suffix = if req.query.flag("previous") { ".previous.log" } else { ".log" };
+    let suffix = if req.query.flag("previous") {
+        ".previous.log"
+    } else {
+        ".log"
+    };
     let dir = format!("{}_{}_{}", req.namespace(), req.name(), meta::uid(pod));
     let path = app.logs.join(dir).join(format!("{container}{suffix}"));
     let follow = req.query.flag("follow") && suffix == ".log";
@@ -45,7 +51,8 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
             return Err(ApiError::bad_request(message));
         }
         let message = format!(
-            "previous terminated container {container:?} in pod {:?} not found", req.name()
+            "previous terminated container {container:?} in pod {:?} not found",
+            req.name()
         );
         return Err(ApiError::bad_request(message));
     }
@@ -57,45 +64,60 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     };
     let key = App::key(&req.resource, req.namespace(), req.name());
     let state = Tail {
-        app, key, uid: meta::uid(pod).to_owned(), container, path, offset: start, follow, left: limit, last: false,
+        app,
+        key,
+        uid: meta::uid(pod).to_owned(),
+        container,
+        path,
+        offset: start,
+        follow,
+        left: limit,
+        last: false,
     };
     let stream = futures::stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(bytes)), state))
     });
     let mut response = Response::new(StreamBody::new(stream.boxed()).boxed_unsync());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }
 
 fn names(pod: &Value) -> impl Iterator<Item = (&str, bool)> {
-    [("/spec/containers", true), ("/spec/initContainers", false)].into_iter().flat_map(
-        move |(list, main)| {
+    [("/spec/containers", true), ("/spec/initContainers", false)]
+        .into_iter()
+        .flat_map(move |(list, main)| {
             pod.pointer(list)
                 .and_then(Value::as_array)
                 .into_iter()
                 .flatten()
                 .map(move |c| (c["name"].as_str().unwrap_or(""), main))
-        },
-    )
+        })
 }
 
 fn container(req: &Req, pod: &Value) -> ApiResult<String> {
     let asked = req.query.get("container");
-    let mains: Vec<&str> = names(pod).filter(|(_, main)| *main).map(|(name, _)| name).collect();
+    let mains: Vec<&str> = names(pod)
+        .filter(|(_, main)| *main)
+        .map(|(name, _)| name)
+        .collect();
     if !asked.is_empty() {
         if names(pod).any(|(name, _)| name == asked) {
             return Ok(asked.to_owned());
         }
         return Err(ApiError::bad_request(format!(
-            "container {asked} is not valid for pod {}", req.name()
+            "container {asked} is not valid for pod {}",
+            req.name()
         )));
     }
     match mains.as_slice() {
         [one] => Ok((*one).to_owned()),
         many => Err(ApiError::bad_request(format!(
             "a container name must be specified for pod {}, choose one of: [{}]",
-            req.name(), many.join(" ")
+            req.name(),
+            many.join(" ")
         ))),
     }
 }
@@ -111,7 +133,11 @@ fn status_of<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
 fn waiting(pod: &Value, container: &str) -> String {
     let status = status_of(pod, container);
     let reason = status.map_or("", |s| meta::text(s, "/state/waiting/reason"));
-    if reason.is_empty() { "ContainerCreating".to_owned() } else { reason.to_owned() }
+    if reason.is_empty() {
+        "ContainerCreating".to_owned()
+    } else {
+        reason.to_owned()
+    }
 }
 
 struct Tail {
@@ -147,7 +173,9 @@ impl Tail {
         if let Some(left) = self.left {
             wanted = wanted.min(left);
         }
-        let Ok(mut file) = tokio::fs::File::open(&self.path).await else { return Bytes::new() };
+        let Ok(mut file) = tokio::fs::File::open(&self.path).await else {
+            return Bytes::new();
+        };
         if let Ok(data) = file.metadata().await
             && data.len() < self.offset
         {
@@ -158,7 +186,11 @@ impl Tail {
             return Bytes::new();
         }
         let mut buffer = Vec::new();
-        let count = file.take(wanted).read_to_end(&mut buffer).await.unwrap_or(0) as u64;
+        let count = file
+            .take(wanted)
+            .read_to_end(&mut buffer)
+            .await
+            .unwrap_or(0) as u64;
         self.offset += count;
         if let Some(left) = &mut self.left {
             *left -= count;
@@ -167,7 +199,9 @@ impl Tail {
     }
 
     fn ended(&self) -> bool {
-        let Some(pod) = self.app.store.peek(&self.key) else { return true };
+        let Some(pod) = self.app.store.peek(&self.key) else {
+            return true;
+        };
         if meta::uid(&pod.value) != self.uid {
             return true;
         }

@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 
 /// Returns a text at a pointer, empty when absent.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or("")
 }
 
 /// Returns `metadata.name`.
@@ -24,18 +27,28 @@ pub fn uid(object: &Value) -> &str {
 
 /// True when the object waits for its removal.
 pub fn deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|v| !v.is_null())
+    object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|v| !v.is_null())
 }
 
 /// Returns the finalizers.
 pub fn finalizers(object: &Value) -> Vec<String> {
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
-    list.map_or_else(Vec::new, |l| l.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+    let list = object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array);
+    list.map_or_else(Vec::new, |l| {
+        l.iter()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect()
+    })
 }
 
 /// Returns the owner references as (uid, blockOwnerDeletion).
 pub fn owners(object: &Value) -> Vec<(String, bool)> {
-    let list = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let list = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
     list.map_or_else(Vec::new, |list| {
         list.iter()
             .map(|o| {
@@ -87,6 +100,8 @@ pub fn now() -> String {
 /// Returns the time in `seconds` from now as Kubernetes writes it.
 pub fn after(seconds: i64) -> String {
     let time = jiff::Timestamp::now();
-    let time = time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(time);
+    let time = time
+        .checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(time);
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use weir_api::builtin;
 
 use crate::registry::{Resource, Snapshot, api_version};
 use crate::schema;
@@ -38,7 +39,10 @@ fn of_version<'a>(
     group: &'a str,
     version: &'a str,
 ) -> impl Iterator<Item = &'a Arc<Resource>> {
-    snapshot.all().iter().filter(move |r| r.group == group && r.version == version)
+    snapshot
+        .all()
+        .iter()
+        .filter(move |r| r.group == group && r.version == version)
 }
 
 /// The document of one group and version.
@@ -51,7 +55,13 @@ pub(crate) fn document(snapshot: &Snapshot, group: &str, version: &str) -> Optio
     for resource in of_version(snapshot, group, version) {
         let name = model(resource);
         let gvk = json!({"group": group, "version": version, "kind": resource.kind});
-        let mut document = schema::document(resource);
+        let mut document = match definition(resource) {
+            Some(document) => {
+                references(document, &mut schemas);
+                document.clone()
+            }
+            None => schema::document(resource),
+        };
         document["x-kubernetes-group-version-kind"] = json!([gvk]);
         schemas.insert(name.clone(), document);
         let root = if group.is_empty() { "/api" } else { "/apis" };
@@ -81,11 +91,17 @@ pub(crate) fn document(snapshot: &Snapshot, group: &str, version: &str) -> Optio
         }
         let mut replace = operation("put", &change);
         replace["requestBody"] = json!({"content": content});
-        let mut patch = operation("patch", &["dryRun", "fieldManager", "fieldValidation", "force"]);
+        let mut patch = operation(
+            "patch",
+            &["dryRun", "fieldManager", "fieldValidation", "force"],
+        );
         let body = json!({"schema": {"type": "object"}});
-        patch["requestBody"] = json!({"content": {
-            "application/json-patch+json": body, "application/merge-patch+json": body,
-            "application/strategic-merge-patch+json": body, "application/apply-patch+yaml": body}});
+        let mut content = json!({"application/json-patch+json": body,
+            "application/merge-patch+json": body, "application/apply-patch+yaml": body});
+        if resource.custom.is_none() {
+            content["application/strategic-merge-patch+json"] = body;
+        }
+        patch["requestBody"] = json!({"content": content});
         paths.insert(
             collection.clone(),
             json!({"get": operation("list", &["labelSelector", "fieldSelector"]), "post": create}),
@@ -96,14 +112,58 @@ pub(crate) fn document(snapshot: &Snapshot, group: &str, version: &str) -> Optio
                 "delete": operation("delete", &["dryRun", "propagationPolicy"])}),
         );
     }
-    Some(json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.35.0"},
-        "paths": paths, "components": {"schemas": schemas}}))
+    Some(
+        json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.35.0"},
+        "paths": paths, "components": {"schemas": schemas}}),
+    )
+}
+
+/// The definition of a built-in kind, with descriptions and references.
+fn definition(resource: &Resource) -> Option<&'static Value> {
+    let (.., name) = builtin::kinds().find(|(group, version, kind, _)| {
+        (*group, *version, *kind)
+            == (
+                resource.group.as_str(),
+                resource.version.as_str(),
+                resource.kind.as_str(),
+            )
+    })?;
+    builtin::openapi_definitions()
+        .get(name)
+        .filter(|_| resource.custom.is_none())
+}
+
+/// Adds the definitions that `schema` refers to.
+fn references(schema: &Value, schemas: &mut Map<String, Value>) {
+    match schema {
+        Value::Object(map) => {
+            let reference = map.get("$ref").and_then(Value::as_str);
+            if let Some(name) = reference.and_then(|r| r.strip_prefix(builtin::REFERENCE_PREFIX))
+                && !schemas.contains_key(name)
+                && let Some(definition) = builtin::openapi_definitions().get(name)
+            {
+                schemas.insert(name.to_owned(), definition.clone());
+                references(definition, schemas);
+            }
+            map.values().for_each(|value| references(value, schemas));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, schemas)),
+        _ => {}
+    }
 }
 
 fn model(resource: &Resource) -> String {
-    let group = if resource.group.is_empty() { "core" } else { &resource.group };
+    let group = if resource.group.is_empty() {
+        "core"
+    } else {
+        &resource.group
+    };
     let mut parts: Vec<&str> = group.split('.').collect();
     parts.reverse();
-    let prefix = if resource.custom.is_some() { parts.join(".") } else { format!("io.k8s.api.{group}") };
+    let prefix = if resource.custom.is_some() {
+        parts.join(".")
+    } else {
+        format!("io.k8s.api.{group}")
+    };
     format!("{prefix}.{}.{}", resource.version, resource.kind)
 }

@@ -11,20 +11,30 @@ use crate::write::{self, Change};
 
 /// Answers a patch.
 pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply> {
-    let kind = req.content_type.split(';').next().unwrap_or("").trim().to_owned();
+    let kind = req
+        .content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_owned();
     let resource = &req.resource;
     match kind.as_str() {
         "application/json-patch+json" => {
-            let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|error| {
-                ApiError::bad_request(format!("error decoding patch: {error}"))
-            })?;
+            let patch: json_patch::Patch = serde_json::from_slice(body)
+                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
             write::update(app, req, |current| {
                 let mut object = current.clone();
                 json_patch::patch(&mut object, &patch).map_err(|error| {
-                    let message = format!("the server rejected our request due to an error in our request: {error}");
+                    let message = format!(
+                        "the server rejected our request due to an error in our request: {error}"
+                    );
                     ApiError::new(422, "Invalid", message)
                 })?;
-                Ok(Change { object, owned: false })
+                Ok(Change {
+                    object,
+                    owned: false,
+                })
             })
             .await
         }
@@ -33,21 +43,29 @@ pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply>
             write::update(app, req, |current| {
                 let mut object = current.clone();
                 weir_merge::json_merge_patch(&mut object, &patch);
-                Ok(Change { object, owned: false })
+                Ok(Change {
+                    object,
+                    owned: false,
+                })
             })
             .await
         }
         "application/strategic-merge-patch+json" => {
             if resource.custom.is_some() {
-                return Err(unsupported("the body of the request was in an unknown format - \
+                return Err(unsupported(
+                    "the body of the request was in an unknown format - \
                     accepted media types include: application/json-patch+json, \
-                    application/merge-patch+json, application/apply-patch+yaml"));
+                    application/merge-patch+json, application/apply-patch+yaml",
+                ));
             }
             let patch = parse_body(body, "application/json")?;
             write::update(app, req, |current| {
                 let mut object = current.clone();
                 schema::strategic(resource, &mut object, &patch)?;
-                Ok(Change { object, owned: false })
+                Ok(Change {
+                    object,
+                    owned: false,
+                })
             })
             .await
         }
@@ -55,9 +73,11 @@ pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply>
             let applied = parse_body(body, "application/yaml")?;
             apply(app, req, applied).await
         }
-        _ => Err(unsupported("the body of the request was in an unknown format - accepted media \
+        _ => Err(unsupported(
+            "the body of the request was in an unknown format - accepted media \
             types include: application/json-patch+json, application/merge-patch+json, \
-            application/strategic-merge-patch+json, application/apply-patch+yaml")),
+            application/strategic-merge-patch+json, application/apply-patch+yaml",
+        )),
     }
 }
 
@@ -69,23 +89,35 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
     let resource = &req.resource;
     let manager = req.query.get("fieldManager");
     if manager.is_empty() {
-        return Err(ApiError::invalid(resource, "", &[(
-            "FieldValueRequired".to_owned(),
-            "Required value: is required for apply patch".to_owned(),
-            "fieldManager".to_owned(),
-        )]));
+        return Err(ApiError::invalid(
+            resource,
+            "",
+            &[(
+                "FieldValueRequired".to_owned(),
+                "Required value: is required for apply patch".to_owned(),
+                "fieldManager".to_owned(),
+            )],
+        ));
     }
     write::same_kind(resource, &applied)?;
     if meta::name(&applied).is_empty() {
         meta::set(&mut applied, "name", Some(json!(req.name())));
     }
-    if applied["metadata"]["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
+    if applied["metadata"]["managedFields"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
+    {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     // The configuration itself is checked, so that an unknown field is named as the caller wrote it.
     let mut warnings = Vec::new();
     let mut checked = applied.clone();
-    schema::check_fields(resource, &mut checked, req.query.get("fieldValidation"), &mut warnings)?;
+    schema::check_fields(
+        resource,
+        &mut checked,
+        req.query.get("fieldValidation"),
+        &mut warnings,
+    )?;
     let applied = checked;
     let force = req.query.flag("force");
     let subresource = req.target.subresource.as_str();
@@ -94,11 +126,19 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
         if app.store.peek(&key).is_some() {
             let mut reply = write::update(app, req, |current| {
                 let mut object = schema::apply(
-                    resource, Some(current), &applied, manager, force, subresource,
+                    resource,
+                    Some(current),
+                    &applied,
+                    manager,
+                    force,
+                    subresource,
                 )?;
                 let asked = applied["metadata"].get("resourceVersion").cloned();
                 meta::set(&mut object, "resourceVersion", asked);
-                Ok(Change { object, owned: true })
+                Ok(Change {
+                    object,
+                    owned: true,
+                })
             })
             .await?;
             reply.warnings.splice(0..0, warnings);

@@ -25,7 +25,9 @@ const INITIAL_EVENTS: &str = "k8s.io/initial-events-end";
 
 /// Answers a get.
 pub(crate) async fn get(app: &App, req: &Req) -> ApiResult<Reply> {
-    let object = app.fetch(&req.resource, req.namespace(), req.name()).await?;
+    let object = app
+        .fetch(&req.resource, req.namespace(), req.name())
+        .await?;
     let value = app.serve(&req.resource, &object.value)?;
     Ok(Reply::ok(shape(req, value)))
 }
@@ -50,7 +52,9 @@ fn partial(mut value: Value) -> Value {
 pub(crate) async fn list(app: &App, req: &Req) -> ApiResult<Reply> {
     let resource = &req.resource;
     let selector = selector(req)?;
-    let (objects, version) = app.store.list(&resource.storage, req.target.namespace.as_deref());
+    let (objects, version) = app
+        .store
+        .list(&resource.storage, req.target.namespace.as_deref());
     check_version(req, version)?;
     app.durable(version).await?;
     let mut items = Vec::new();
@@ -101,13 +105,16 @@ pub(crate) fn selector(req: &Req) -> ApiResult<Selector> {
         // A watch of one object by its own path.
         fields = format!("metadata.name={name}");
     }
-    let selector = Selector::parse(req.query.get("labelSelector"), &fields)
-        .map_err(ApiError::bad_request)?;
+    let selector =
+        Selector::parse(req.query.get("labelSelector"), &fields).map_err(ApiError::bad_request)?;
     if req.resource.custom.is_some()
-        && let Some(path) =
-            selector.field_paths().find(|p| !matches!(*p, "metadata.name" | "metadata.namespace"))
+        && let Some(path) = selector
+            .field_paths()
+            .find(|p| !matches!(*p, "metadata.name" | "metadata.namespace"))
     {
-        return Err(ApiError::bad_request(format!("field label not supported: {path}")));
+        return Err(ApiError::bad_request(format!(
+            "field label not supported: {path}"
+        )));
     }
     Ok(selector)
 }
@@ -135,15 +142,25 @@ pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> 
     let initial = req.query.flag("sendInitialEvents");
     let bookmarks = req.query.flag("allowWatchBookmarks");
     if initial && req.query.get("resourceVersionMatch") != "NotOlderThan" {
-        return Err(ApiError::new(422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: \
-            resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        return Err(ApiError::new(
+            422,
+            "Invalid",
+            "ListOptions.meta.k8s.io \"\" is invalid: \
+            resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ));
     }
-    let (objects, version) = app.store.list(&req.resource.storage, req.target.namespace.as_deref());
+    let (objects, version) = app
+        .store
+        .list(&req.resource.storage, req.target.namespace.as_deref());
     check_version(&req, version)?;
     app.durable(version).await?;
     let now = tokio::time::Instant::now();
     let timeout = req.query.get("timeoutSeconds").parse().unwrap_or(0);
-    let timeout = if timeout == 0 { 3_600 } else { timeout.min(86_400) };
+    let timeout = if timeout == 0 {
+        3_600
+    } else {
+        timeout.min(86_400)
+    };
     let resource = Arc::clone(&req.resource);
     let commits = app.store.commits();
     let mut watch = Watch {
@@ -183,9 +200,10 @@ pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> 
         }
     });
     let mut response = Response::new(StreamBody::new(stream.boxed()).boxed_unsync());
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     Ok(response)
 }
 
@@ -242,10 +260,19 @@ impl Watch {
     }
 
     fn event(&mut self, event: &Event) {
-        if self.req.target.namespace.as_ref().is_some_and(|ns| *ns != event.key.namespace) {
+        if self
+            .req
+            .target
+            .namespace
+            .as_ref()
+            .is_some_and(|ns| *ns != event.key.namespace)
+        {
             return;
         }
-        let was = event.before.as_ref().is_some_and(|b| self.selector.matches(&b.value));
+        let was = event
+            .before
+            .as_ref()
+            .is_some_and(|b| self.selector.matches(&b.value));
         let is = !event.removed && self.selector.matches(&event.object.value);
         match (was, is) {
             (false, true) => self.push("ADDED", &event.object),

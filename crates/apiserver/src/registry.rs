@@ -5,9 +5,9 @@ mod builtin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::schema::Schema;
 use parking_lot::RwLock;
 use serde_json::Value;
-use crate::schema::Schema;
 
 /// Where the scale subresource finds its numbers in an object.
 #[derive(Clone, Debug)]
@@ -109,7 +109,11 @@ impl Resource {
 
 /// Returns `group/version`, or the version alone for core.
 pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// An immutable picture of what is served.
@@ -157,7 +161,10 @@ impl Snapshot {
 
     /// Returns the resource of a kind in any version, the preferred version first.
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
-        self.order.iter().find(|r| r.kind == kind && r.api_version() == api_version).cloned()
+        self.order
+            .iter()
+            .find(|r| r.kind == kind && r.api_version() == api_version)
+            .cloned()
     }
 
     /// Returns the resource whose storage is `storage`, in its storage version where served.
@@ -174,15 +181,23 @@ impl Snapshot {
 
     /// True when `group/version` is served.
     pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.groups.iter().any(|(g, versions)| g == group && versions.iter().any(|v| v == version))
+        self.groups
+            .iter()
+            .any(|(g, versions)| g == group && versions.iter().any(|v| v == version))
     }
 }
 
 /// Orders versions as Kubernetes does: `v2` > `v1` > `v1beta2` > `v1alpha1` > anything else.
 pub fn version_priority(version: &str) -> (u8, u64, u64) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let Ok(major) = rest[..digits].parse() else { return (0, 0, 0) };
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let Ok(major) = rest[..digits].parse() else {
+        return (0, 0, 0);
+    };
     let tail = &rest[digits..];
     if tail.is_empty() {
         return (3, major, 0);
@@ -213,7 +228,11 @@ impl Registry {
     pub fn new() -> Self {
         let builtin: Vec<Arc<Resource>> = builtin::resources().into_iter().map(Arc::new).collect();
         let current = RwLock::new(Arc::new(Snapshot::build(builtin.clone())));
-        Self { builtin, custom: RwLock::new(BTreeMap::new()), current }
+        Self {
+            builtin,
+            custom: RwLock::new(BTreeMap::new()),
+            current,
+        }
     }
 
     /// Returns the current picture.
@@ -223,7 +242,9 @@ impl Registry {
 
     /// True when `group/plural` is a built-in kind.
     pub fn is_builtin(&self, group: &str, plural: &str) -> bool {
-        self.builtin.iter().any(|r| r.group == group && r.plural == plural)
+        self.builtin
+            .iter()
+            .any(|r| r.group == group && r.plural == plural)
     }
 
     /// Sets what the definition `name` adds; nothing when `resources` is empty.
@@ -232,7 +253,10 @@ impl Registry {
         if resources.is_empty() {
             custom.remove(name);
         } else {
-            custom.insert(name.to_owned(), resources.into_iter().map(Arc::new).collect());
+            custom.insert(
+                name.to_owned(),
+                resources.into_iter().map(Arc::new).collect(),
+            );
         }
         let mut list = self.builtin.clone();
         list.extend(custom.values().flatten().cloned());
@@ -248,14 +272,23 @@ mod tests {
     fn versions_are_ordered_as_kubernetes_does() {
         let mut versions = ["v1alpha1", "foo", "v1beta2", "v2", "v1", "v10", "v1beta1"];
         versions.sort_by(|a, b| version_priority(b).cmp(&version_priority(a)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]);
+        assert_eq!(
+            versions,
+            ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]
+        );
     }
 
     #[test]
     fn built_in_kinds_are_found() {
         let snapshot = Registry::new().snapshot();
-        assert_eq!(snapshot.find("apps", "v1", "deployments").unwrap().kind, "Deployment");
+        assert_eq!(
+            snapshot.find("apps", "v1", "deployments").unwrap().kind,
+            "Deployment"
+        );
         let events = snapshot.find("events.k8s.io", "v1", "events").unwrap();
-        assert_eq!(events.storage, snapshot.find("", "v1", "events").unwrap().storage);
+        assert_eq!(
+            events.storage,
+            snapshot.find("", "v1", "events").unwrap().storage
+        );
     }
 }

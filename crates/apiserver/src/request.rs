@@ -27,16 +27,22 @@ pub(crate) struct Target {
 impl Target {
     /// Takes `/api/...` and `/apis/...` apart; none when the path names no resource.
     pub(crate) fn parse(path: &str) -> Option<Self> {
-        let decoded: Vec<String> =
-            path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)).collect();
+        let decoded: Vec<String> = path
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(|s| decode(s, false))
+            .collect();
         let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
         let (group, version, rest) = match segments.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        let mut target =
-            Self { group: group.to_owned(), version: version.to_owned(), ..Self::default() };
+        let mut target = Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            ..Self::default()
+        };
         let rest = match rest {
             ["namespaces", namespace, plural, tail @ ..]
                 if !matches!(*plural, "status" | "finalize") =>
@@ -86,8 +92,14 @@ impl Query {
 }
 
 fn decode(text: &str, plus: bool) -> String {
-    let text = if plus { text.replace('+', " ") } else { text.to_owned() };
-    percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    let text = if plus {
+        text.replace('+', " ")
+    } else {
+        text.to_owned()
+    };
+    percent_encoding::percent_decode_str(&text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 /// One request for a resource.
@@ -121,7 +133,12 @@ impl Req {
         if !manager.is_empty() {
             return manager.to_owned();
         }
-        self.agent.split('/').next().filter(|m| !m.is_empty()).unwrap_or("unknown").to_owned()
+        self.agent
+            .split('/')
+            .next()
+            .filter(|m| !m.is_empty())
+            .unwrap_or("unknown")
+            .to_owned()
     }
 
     /// True when the caller wants a table.
@@ -157,7 +174,11 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn ok(value: Value) -> Self {
-        Self { code: 200, value, warnings: Vec::new() }
+        Self {
+            code: 200,
+            value,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -169,8 +190,11 @@ pub(crate) fn json(code: u16, value: &Value) -> Response<Body> {
 /// Encodes JSON with another content type.
 pub(crate) fn typed(code: u16, value: &Value, content_type: &'static str) -> Response<Body> {
     let mut response = Response::new(full(value.to_string()));
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -185,7 +209,13 @@ pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
         let text: String = warning
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
-            .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+            .flat_map(|c| {
+                if matches!(c, '"' | '\\') {
+                    vec!['\\', c]
+                } else {
+                    vec![c]
+                }
+            })
             .collect();
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
             headers.append(header::WARNING, value);
@@ -196,7 +226,10 @@ pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
 /// Reads a JSON or YAML body.
 pub(crate) fn parse_body(bytes: &[u8], content_type: &str) -> ApiResult<Value> {
     let kind = content_type.split(';').next().unwrap_or("").trim();
-    if kind == "application/vnd.kubernetes.protobuf" || kind == "application/cbor" {
+    if kind == "application/vnd.kubernetes.protobuf" {
+        return crate::protobuf::decode(bytes);
+    }
+    if kind == "application/cbor" {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: \
              application/json, application/yaml (got {kind})"
@@ -237,9 +270,18 @@ mod tests {
             ))
         };
         assert_eq!(show("/api/v1/namespaces/a").unwrap(), "|v1||namespaces|a|");
-        assert_eq!(show("/api/v1/namespaces/a/status").unwrap(), "|v1||namespaces|a|status");
-        assert_eq!(show("/api/v1/namespaces/a/pods/b/log").unwrap(), "|v1|a|pods|b|log");
-        assert_eq!(show("/apis/apps/v1/deployments").unwrap(), "apps|v1||deployments||");
+        assert_eq!(
+            show("/api/v1/namespaces/a/status").unwrap(),
+            "|v1||namespaces|a|status"
+        );
+        assert_eq!(
+            show("/api/v1/namespaces/a/pods/b/log").unwrap(),
+            "|v1|a|pods|b|log"
+        );
+        assert_eq!(
+            show("/apis/apps/v1/deployments").unwrap(),
+            "apps|v1||deployments||"
+        );
         assert!(show("/apis/apps/v1").is_none());
     }
 

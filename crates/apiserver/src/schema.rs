@@ -33,13 +33,21 @@ impl Schema {
     /// Returns the schema of a built-in kind.
     pub(crate) fn builtin(group: &str, version: &str, kind: &str) -> Arc<Self> {
         let source = Source::Builtin(group.to_owned(), version.to_owned(), kind.to_owned());
-        Arc::new(Self { source, node: OnceLock::new() })
+        Arc::new(Self {
+            source,
+            node: OnceLock::new(),
+        })
     }
 
     /// Returns the schema of a definition, none when it has none.
     pub(crate) fn custom(openapi: &Value) -> Option<Arc<Self>> {
         let source = Source::Custom(openapi.clone());
-        openapi.is_object().then(|| Arc::new(Self { source, node: OnceLock::new() }))
+        openapi.is_object().then(|| {
+            Arc::new(Self {
+                source,
+                node: OnceLock::new(),
+            })
+        })
     }
 
     /// Returns the OpenAPI v3 document.
@@ -68,14 +76,22 @@ fn open() -> Value {
 }
 
 fn node(resource: &Resource) -> Node {
-    resource.schema.as_ref().map_or_else(Node::any, |schema| schema.node().clone())
+    resource
+        .schema
+        .as_ref()
+        .map_or_else(Node::any, |schema| schema.node().clone())
 }
 
 /// Returns the document of a kind for OpenAPI.
 pub(crate) fn document(resource: &Resource) -> Value {
-    let mut document = resource.schema.as_ref().map_or_else(open, |schema| schema.openapi());
+    let mut document = resource
+        .schema
+        .as_ref()
+        .map_or_else(open, |schema| schema.openapi());
     if resource.custom.is_some()
-        && let Some(properties) = document.get_mut("properties").and_then(Value::as_object_mut)
+        && let Some(properties) = document
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
     {
         properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
         properties.insert("kind".to_owned(), json!({"type": "string"}));
@@ -95,7 +111,11 @@ pub(crate) fn check_fields(
         // A built-in kind knows no null: a typed decoder takes it for absent.
         drop_nulls(object);
     }
-    if resource.custom.as_ref().is_some_and(|custom| custom.preserve_unknown) {
+    if resource
+        .custom
+        .as_ref()
+        .is_some_and(|custom| custom.preserve_unknown)
+    {
         return Ok(());
     }
     let unknown = node(resource).prune(object);
@@ -103,8 +123,10 @@ pub(crate) fn check_fields(
         return Ok(());
     }
     if validation == "Strict" {
-        let list: Vec<String> =
-            unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+        let list: Vec<String> = unknown
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
         let kind = &resource.kind;
         return Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
@@ -143,7 +165,13 @@ pub(crate) fn validate(
     let violations = node(resource).validate(object);
     violations
         .into_iter()
-        .map(|violation| (violation.reason.to_owned(), violation.message, violation.path))
+        .map(|violation| {
+            (
+                violation.reason.to_owned(),
+                violation.message,
+                violation.path,
+            )
+        })
         .collect()
 }
 
@@ -156,7 +184,9 @@ pub(crate) fn record(
     subresource: &str,
 ) -> ApiResult<()> {
     if manager.len() > 128 {
-        return Err(ApiError::bad_request("fieldManager: Invalid value: must have at most 128 bytes"));
+        return Err(ApiError::bad_request(
+            "fieldManager: Invalid value: must have at most 128 bytes",
+        ));
     }
     let schema = node(resource);
     weir_merge::apply::record_update(old, new, manager, &schema, &meta::now(), subresource);
@@ -181,12 +211,20 @@ pub(crate) fn apply(
     let mut applied = applied.clone();
     if let Value::Object(map) = &mut applied {
         if subresource == "status" {
-            map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            map.retain(|key, _| {
+                matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status")
+            });
         } else if resource.status {
             map.remove("status");
         }
     }
-    for key in ["resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
+    for key in [
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "selfLink",
+    ] {
         meta::set(&mut applied, key, None);
     }
     if subresource == "status"
@@ -196,31 +234,42 @@ pub(crate) fn apply(
     }
     let schema = node(resource);
     let name = meta::name(&applied).to_owned();
-    weir_merge::apply::apply(live, &applied, manager, force, &schema, &meta::now(), subresource)
-        .map_err(|error| match error {
-            ApplyError::Conflicts(conflicts) => {
-                let message = ApplyError::Conflicts(conflicts.clone()).to_string();
-                let mut error = ApiError::conflict(resource, &name, "");
-                error.message = message;
-                let causes: Vec<Value> = conflicts
-                    .iter()
-                    .map(|conflict| {
-                        json!({"reason": "FieldManagerConflict", "message": conflict.message(),
+    weir_merge::apply::apply(
+        live,
+        &applied,
+        manager,
+        force,
+        &schema,
+        &meta::now(),
+        subresource,
+    )
+    .map_err(|error| match error {
+        ApplyError::Conflicts(conflicts) => {
+            let message = ApplyError::Conflicts(conflicts.clone()).to_string();
+            let mut error = ApiError::conflict(resource, &name, "");
+            error.message = message;
+            let causes: Vec<Value> = conflicts
+                .iter()
+                .map(|conflict| {
+                    json!({"reason": "FieldManagerConflict", "message": conflict.message(),
                             "field": conflict.field})
-                    })
-                    .collect();
-                error.details = json!({"causes": causes});
-                error
-            }
-            other => ApiError::bad_request(other.to_string()),
-        })
+                })
+                .collect();
+            error.details = json!({"causes": causes});
+            error
+        }
+        other => ApiError::bad_request(other.to_string()),
+    })
 }
 
 /// Returns the path of the first key that a JSON object holds twice.
 pub(crate) fn duplicate_key(bytes: &[u8]) -> Option<String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut found = None;
-    let seed = Duplicates { path: String::new(), found: &mut found };
+    let seed = Duplicates {
+        path: String::new(),
+        found: &mut found,
+    };
     // Malformed text is reported by the parser proper.
     let _ = serde::de::DeserializeSeed::deserialize(seed, &mut deserializer);
     found
@@ -274,7 +323,13 @@ impl<'de> serde::de::Visitor<'de> for Duplicates<'_> {
         let mut index = 0;
         loop {
             let path = format!("{}[{index}]", self.path);
-            if list.next_element_seed(Duplicates { path, found: &mut *self.found })?.is_none() {
+            if list
+                .next_element_seed(Duplicates {
+                    path,
+                    found: &mut *self.found,
+                })?
+                .is_none()
+            {
                 return Ok(());
             }
             index += 1;
@@ -284,12 +339,18 @@ impl<'de> serde::de::Visitor<'de> for Duplicates<'_> {
     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path =
-                if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let path = if self.path.is_empty() {
+                key.clone()
+            } else {
+                format!("{}.{key}", self.path)
+            };
             if !seen.insert(key) && self.found.is_none() {
                 *self.found = Some(path.clone());
             }
-            map.next_value_seed(Duplicates { path, found: &mut *self.found })?;
+            map.next_value_seed(Duplicates {
+                path,
+                found: &mut *self.found,
+            })?;
         }
         Ok(())
     }

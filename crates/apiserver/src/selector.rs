@@ -27,7 +27,10 @@ impl Selector {
     /// # Errors
     /// A text that names the faulty part.
     pub fn parse(labels: &str, fields: &str) -> Result<Self, String> {
-        Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(fields)? })
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: parse_fields(fields)?,
+        })
     }
 
     /// True when there is nothing to match.
@@ -50,7 +53,9 @@ impl Selector {
 
     /// True when `object` matches.
     pub fn matches(&self, object: &Value) -> bool {
-        self.fields.iter().all(|(path, equal, value)| (field(object, path) == *value) == *equal)
+        self.fields
+            .iter()
+            .all(|(path, equal, value)| (field(object, path) == *value) == *equal)
             && (self.labels.is_empty() || {
                 let labels = object.pointer("/metadata/labels").unwrap_or(&Value::Null);
                 self.labels.iter().all(|term| term.matches(labels))
@@ -66,22 +71,21 @@ impl Term {
             Self::NotIn(key, values) => get(key).is_none_or(|v| values.iter().all(|w| w != v)),
             Self::Exists(key) => get(key).is_some(),
             Self::Absent(key) => get(key).is_none(),
-            Self::Greater(key, bound) => {
-                get(key).and_then(|v| v.parse::<i64>().ok()).is_some_and(|v| v > *bound)
-            }
-            Self::Less(key, bound) => {
-                get(key).and_then(|v| v.parse::<i64>().ok()).is_some_and(|v| v < *bound)
-            }
+            Self::Greater(key, bound) => get(key)
+                .and_then(|v| v.parse::<i64>().ok())
+                .is_some_and(|v| v > *bound),
+            Self::Less(key, bound) => get(key)
+                .and_then(|v| v.parse::<i64>().ok())
+                .is_some_and(|v| v < *bound),
         }
     }
 }
 
 fn field(object: &Value, path: &str) -> String {
     // Events of the newer API name the object `regarding`.
-    let path = path.strip_prefix("regarding.").map_or_else(
-        || path.to_owned(),
-        |rest| format!("involvedObject.{rest}"),
-    );
+    let path = path
+        .strip_prefix("regarding.")
+        .map_or_else(|| path.to_owned(), |rest| format!("involvedObject.{rest}"));
     let pointer = format!("/{}", path.replace('.', "/"));
     match object.pointer(&pointer) {
         Some(Value::String(text)) => text.clone(),
@@ -103,7 +107,9 @@ fn parse_fields(text: &str) -> Result<Vec<(String, bool, String)>, String> {
         } else if let Some((path, value)) = part.split_once('=') {
             (path, true, value)
         } else {
-            return Err(format!("invalid field selector {part:?}: expected path=value"));
+            return Err(format!(
+                "invalid field selector {part:?}: expected path=value"
+            ));
         };
         fields.push((path.trim().to_owned(), equal, value.trim().to_owned()));
     }
@@ -133,7 +139,9 @@ fn parse_term(part: &str) -> Result<Term, String> {
         return match (words.next(), words.next(), words.next()) {
             (Some(key), Some("in"), None) => Ok(Term::In(owned(key), values)),
             (Some(key), Some("notin"), None) => Ok(Term::NotIn(owned(key), values)),
-            _ => Err(format!("unable to parse requirement {part:?}: expected 'in' or 'notin'")),
+            _ => Err(format!(
+                "unable to parse requirement {part:?}: expected 'in' or 'notin'"
+            )),
         };
     }
     if let Some((key, value)) = part.split_once("!=") {
@@ -149,7 +157,11 @@ fn parse_term(part: &str) -> Result<Term, String> {
                 .parse()
                 .map_err(|_| format!("unable to parse requirement {part:?}: not an integer"))?;
             let key = owned(key);
-            return Ok(if greater { Term::Greater(key, bound) } else { Term::Less(key, bound) });
+            return Ok(if greater {
+                Term::Greater(key, bound)
+            } else {
+                Term::Less(key, bound)
+            });
         }
     }
     if let Some(key) = part.strip_prefix('!') {
@@ -186,14 +198,26 @@ pub fn selector_text(selector: &Value) -> String {
     }
     let structured =
         selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
-    let labels = if structured { &selector["matchLabels"] } else { selector };
+    let labels = if structured {
+        &selector["matchLabels"]
+    } else {
+        selector
+    };
     for (key, value) in labels.as_object().into_iter().flatten() {
         parts.push(format!("{key}={}", value.as_str().unwrap_or("")));
     }
-    for term in selector["matchExpressions"].as_array().into_iter().flatten() {
+    for term in selector["matchExpressions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let key = term["key"].as_str().unwrap_or("");
-        let values: Vec<&str> =
-            term["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> = term["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let values = values.join(",");
         match term["operator"].as_str().unwrap_or("") {
             "In" => parts.push(format!("{key} in ({values})")),

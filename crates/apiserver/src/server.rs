@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use weir_runtime::http::{Body, text};
 
 use crate::app::App;
-use crate::request::{BODY_LIMIT, Query, Reply, Req, Target, failure, json, parse_body, typed, warn};
+use crate::request::{
+    BODY_LIMIT, Query, Reply, Req, Target, failure, json, parse_body, typed, warn,
+};
 use crate::status::{ApiError, ApiResult};
 use crate::write::Change;
 use crate::{delete, discovery, logs, openapi, patch, read, schema, sub, write};
@@ -79,7 +81,12 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
     }
     let reply = verb(&app, &req, &method, &body).await?;
     let mut warnings = reply.warnings;
-    if let Some(text) = req.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+    if let Some(text) = req
+        .resource
+        .custom
+        .as_ref()
+        .and_then(|custom| custom.deprecation.clone())
+    {
         warnings.push(text);
     }
     let mut response = json(reply.code, &reply.value);
@@ -89,7 +96,13 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
 
 async fn verb(app: &App, req: &Req, method: &Method, bytes: &[u8]) -> ApiResult<Reply> {
     let parse = || parse_body(bytes, &req.content_type);
-    let options = || if bytes.is_empty() { Ok(Value::Null) } else { parse() };
+    let options = || {
+        if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            parse()
+        }
+    };
     let named = req.target.name.is_some();
     let sub = req.target.subresource.as_str();
     if req.resource.review {
@@ -98,7 +111,10 @@ async fn verb(app: &App, req: &Req, method: &Method, bytes: &[u8]) -> ApiResult<
         }
         return sub::review(app, req, parse()?);
     }
-    let written = |reply: Reply| Reply { value: read::shape(req, reply.value), ..reply };
+    let written = |reply: Reply| Reply {
+        value: read::shape(req, reply.value),
+        ..reply
+    };
     match (method.as_str(), named, sub) {
         ("GET", false, "") => read::list(app, req).await,
         ("GET", true, "") => read::get(app, req).await,
@@ -142,18 +158,29 @@ async fn put(app: &App, req: &Req, object: Value) -> ApiResult<Reply> {
     if req.resource.custom.is_some()
         && crate::meta::text(&object, "/metadata/resourceVersion").is_empty()
     {
-        return Err(ApiError::invalid(&req.resource, req.name(), &[(
-            "FieldValueInvalid".to_owned(),
-            "Invalid value: 0x0: must be specified for an update".to_owned(),
-            "metadata.resourceVersion".to_owned(),
-        )]));
+        return Err(ApiError::invalid(
+            &req.resource,
+            req.name(),
+            &[(
+                "FieldValueInvalid".to_owned(),
+                "Invalid value: 0x0: must be specified for an update".to_owned(),
+                "metadata.resourceVersion".to_owned(),
+            )],
+        ));
     }
-    write::update(app, req, |_| Ok(Change { object: object.clone(), owned: false })).await
+    write::update(app, req, |_| {
+        Ok(Change {
+            object: object.clone(),
+            owned: false,
+        })
+    })
+    .await
 }
 
 /// Refuses duplicate keys under strict validation.
 fn duplicates(req: &Req, bytes: &[u8]) -> ApiResult<()> {
     if req.query.get("fieldValidation") == "Strict"
+        && bytes.first() == Some(&b'{')
         && let Some(path) = schema::duplicate_key(bytes)
     {
         return Err(ApiError::bad_request(format!(
@@ -178,13 +205,19 @@ async fn body(incoming: Incoming) -> ApiResult<Bytes> {
 }
 
 fn header_of(headers: &HeaderMap, name: &header::HeaderName) -> String {
-    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    let values: Vec<&str> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     values.join(",")
 }
 
 fn authorized(app: &App, headers: &HeaderMap) -> bool {
     let given = header_of(headers, &header::AUTHORIZATION);
-    let Some(token) = given.strip_prefix("Bearer ") else { return false };
+    let Some(token) = given.strip_prefix("Bearer ") else {
+        return false;
+    };
     // Compared as digests, so that the time says nothing about the token.
     use sha2::Digest as _;
     sha2::Sha256::digest(token.trim()) == sha2::Sha256::digest(&app.token)
@@ -202,11 +235,17 @@ fn documents(app: &App, path: &str, accept: &str) -> Option<ApiResult<Response<B
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let aggregated = discovery::wants_aggregated(accept);
     let found = |value: Option<Value>| {
-        Some(value.map(|value| json(200, &value)).ok_or_else(ApiError::no_path))
+        Some(
+            value
+                .map(|value| json(200, &value))
+                .ok_or_else(ApiError::no_path),
+        )
     };
     match segments.as_slice() {
-        [] => found(Some(json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3",
-            "/readyz", "/version"]}))),
+        [] => found(Some(
+            json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3",
+            "/readyz", "/version"]}),
+        )),
         ["api" | "apis"] if aggregated => {
             let list = discovery::aggregated(&snapshot, segments == ["api"]);
             Some(Ok(typed(200, &list, discovery::AGGREGATED)))

@@ -31,6 +31,18 @@ pub struct Options {
     pub hooks: Arc<dyn Hooks>,
 }
 
+impl Options {
+    /// Returns options for a store in `data_dir` on a free port of loopback, without hooks.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            loopback_block: 127,
+            hooks: Arc::new(crate::hooks::NoHooks),
+        }
+    }
+}
+
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -78,8 +90,8 @@ impl Server {
     }
 
     /// Returns the path of the kubeconfig file (mode 0600).
-    pub fn kubeconfig_path(&self) -> &Path {
-        &self.kubeconfig
+    pub fn kubeconfig_path(&self) -> PathBuf {
+        self.kubeconfig.clone()
     }
 
     /// Returns the certificate of the server's authority, PEM.
@@ -109,18 +121,32 @@ impl Server {
 /// When the directory, the store file or the address cannot be used.
 pub async fn start(options: Options, shutdown: CancellationToken) -> Result<Server, Error> {
     weir_runtime::install_crypto();
-    let Options { data_dir, listen, loopback_block, hooks } = options;
+    let Options {
+        data_dir,
+        listen,
+        loopback_block,
+        hooks,
+    } = options;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&data_dir)
-        .map_err(|source| Error::Directory { path: data_dir.clone(), source })?;
+        .map_err(|source| Error::Directory {
+            path: data_dir.clone(),
+            source,
+        })?;
     let store = Store::open(&data_dir.join("store.redb"))?;
     let authority = Authority::load_or_create(&data_dir)?;
     let listener = tokio::net::TcpListener::bind(listen)
         .await
-        .map_err(|source| Error::Listen { address: listen, source })?;
-    let address = listener.local_addr().map_err(|source| Error::Listen { address: listen, source })?;
+        .map_err(|source| Error::Listen {
+            address: listen,
+            source,
+        })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen {
+        address: listen,
+        source,
+    })?;
     let host = address.ip().to_string();
     let identity = authority.issue(&["localhost", "kubernetes.default.svc", "127.0.0.1", &host])?;
     let token = token(&data_dir)?;
@@ -144,10 +170,21 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> Result<Serv
     let handler_app = Arc::clone(&app);
     let handler = move |request| server::handle(Arc::clone(&handler_app), request);
     let tls = identity.server_config()?;
-    tasks.spawn(weir_runtime::http::serve(listener, Some(tls), handler, shutdown));
+    tasks.spawn(weir_runtime::http::serve(
+        listener,
+        Some(tls),
+        handler,
+        shutdown,
+    ));
     tasks.close();
     tracing::info!(%address, "API store serves");
-    Ok(Server { address, app, ca, kubeconfig: kubeconfig_path, tasks })
+    Ok(Server {
+        address,
+        app,
+        ca,
+        kubeconfig: kubeconfig_path,
+        tasks,
+    })
 }
 
 fn token(dir: &Path) -> Result<String, Error> {
@@ -157,7 +194,11 @@ fn token(dir: &Path) -> Result<String, Error> {
     {
         return Ok(token.trim().to_owned());
     }
-    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let token = format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    );
     certs::write_private(&path, &token)?;
     Ok(token)
 }
@@ -188,7 +229,9 @@ fn adopt(app: &App) {
 /// Makes the namespaces that every cluster has.
 async fn namespaces(app: &App) -> Result<(), Error> {
     let snapshot = app.registry.snapshot();
-    let Some(resource) = snapshot.find("", "v1", "namespaces") else { return Ok(()) };
+    let Some(resource) = snapshot.find("", "v1", "namespaces") else {
+        return Ok(());
+    };
     let mut last = 0;
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         let mut object: Value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {

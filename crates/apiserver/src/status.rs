@@ -31,7 +31,12 @@ impl std::error::Error for ApiError {}
 impl ApiError {
     /// Returns an error without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Value::Null,
+        }
     }
 
     /// The request is malformed.
@@ -41,23 +46,38 @@ impl ApiError {
 
     /// The server failed.
     pub fn internal(message: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        )
     }
 
     /// No such path.
     pub fn no_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// The version asked for is no longer, or not yet, in the watch history.
     pub fn expired(asked: u64, oldest: u64) -> Self {
-        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+        Self::new(
+            410,
+            "Expired",
+            format!("too old resource version: {asked} ({oldest})"),
+        )
     }
 
     /// The object is absent.
     pub fn not_found(resource: &Resource, name: &str) -> Self {
-        let mut error =
-            Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified()));
+        let mut error = Self::new(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", resource.qualified()),
+        );
         error.details = details(resource, name);
         error
     }
@@ -72,8 +92,10 @@ impl ApiError {
 
     /// The object changed since the caller read it, or the change may not be made now.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        let message =
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            resource.qualified()
+        );
         let mut error = Self::new(409, "Conflict", message);
         error.details = details(resource, name);
         error
@@ -96,8 +118,10 @@ impl ApiError {
 
     /// The object is not valid; `causes` are (reason, message, field).
     pub fn invalid(resource: &Resource, name: &str, causes: &[(String, String, String)]) -> Self {
-        let texts: Vec<String> =
-            causes.iter().map(|(_, message, field)| format!("{field}: {message}")).collect();
+        let texts: Vec<String> = causes
+            .iter()
+            .map(|(_, message, field)| format!("{field}: {message}"))
+            .collect();
         let text = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -107,7 +131,11 @@ impl ApiError {
         } else {
             format!("{}.{}", resource.kind, resource.group)
         };
-        let mut error = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {text}"));
+        let mut error = Self::new(
+            422,
+            "Invalid",
+            format!("{kind} {name:?} is invalid: {text}"),
+        );
         let causes: Vec<Value> = causes
             .iter()
             .map(|(reason, message, field)| {

@@ -109,7 +109,11 @@ impl Store {
             floor: loaded.version,
             limits: (events, bytes),
         };
-        Ok(Self { state: RwLock::new(state), disk, committed })
+        Ok(Self {
+            state: RwLock::new(state),
+            disk,
+            committed,
+        })
     }
 
     /// Returns the version of the last write, committed or not.
@@ -120,13 +124,19 @@ impl Store {
     /// Returns an object, committed or not: the base of a change.
     pub fn peek(&self, key: &Key) -> Option<Arc<Object>> {
         let state = self.state.read();
-        state.objects.get(&key.storage)?.get(&(key.namespace.clone(), key.name.clone())).cloned()
+        state
+            .objects
+            .get(&key.storage)?
+            .get(&(key.namespace.clone(), key.name.clone()))
+            .cloned()
     }
 
     /// Returns all objects of a storage, of one namespace where given, and the version of the picture.
     pub fn list(&self, storage: &str, namespace: Option<&str>) -> (Vec<Arc<Object>>, u64) {
         let state = self.state.read();
-        let Some(kind) = state.objects.get(storage) else { return (Vec::new(), state.version) };
+        let Some(kind) = state.objects.get(storage) else {
+            return (Vec::new(), state.version);
+        };
         let list = match namespace {
             None => kind.values().cloned().collect(),
             Some(namespace) => kind
@@ -170,7 +180,11 @@ impl Store {
     ) -> Result<Arc<Object>, Race> {
         let mut state = self.state.write();
         let place = (key.namespace.clone(), key.name.clone());
-        let before = state.objects.get(&key.storage).and_then(|kind| kind.get(&place)).cloned();
+        let before = state
+            .objects
+            .get(&key.storage)
+            .and_then(|kind| kind.get(&place))
+            .cloned();
         let same = match (&before, base) {
             (None, None) => true,
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -187,10 +201,26 @@ impl Store {
             (None, Some(before)) => before.value.clone(),
             (None, None) => return Err(Race),
         };
-        meta::set(&mut value, "resourceVersion", Some(Value::from(version.to_string())));
-        let json = if removed { Vec::new() } else { value.to_string().into_bytes() };
-        let size = if removed { before.as_ref().map_or(0, |b| b.size) } else { json.len() };
-        let object = Arc::new(Object { value, version, size });
+        meta::set(
+            &mut value,
+            "resourceVersion",
+            Some(Value::from(version.to_string())),
+        );
+        let json = if removed {
+            Vec::new()
+        } else {
+            value.to_string().into_bytes()
+        };
+        let size = if removed {
+            before.as_ref().map_or(0, |b| b.size)
+        } else {
+            json.len()
+        };
+        let object = Arc::new(Object {
+            value,
+            version,
+            size,
+        });
         if removed {
             if let Some(kind) = state.objects.get_mut(&key.storage) {
                 kind.remove(&place);
@@ -242,7 +272,9 @@ impl Store {
         if since < state.floor {
             return Err(state.floor);
         }
-        let start = state.history.partition_point(|event| event.version <= since);
+        let start = state
+            .history
+            .partition_point(|event| event.version <= since);
         let events = state
             .history
             .range(start..)
@@ -264,7 +296,9 @@ impl State {
         self.history_bytes += event.object.size;
         self.history.push_back(event);
         while self.history.len() > self.limits.0 || self.history_bytes > self.limits.1 {
-            let Some(old) = self.history.pop_front() else { break };
+            let Some(old) = self.history.pop_front() else {
+                break;
+            };
             self.history_bytes -= old.object.size;
             self.floor = old.version;
         }
@@ -277,7 +311,11 @@ mod tests {
     use serde_json::json;
 
     fn key(name: &str) -> Key {
-        Key { storage: Arc::from("core/things"), namespace: "n".to_owned(), name: name.to_owned() }
+        Key {
+            storage: Arc::from("core/things"),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     #[tokio::test]
@@ -301,12 +339,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_torn_away_from_its_writer_holds_what_was_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Store::open(&path).unwrap();
+        let mut last = 0;
+        for x in 0..50 {
+            last = store
+                .write(&key(&x.to_string()), None, Some(json!({"x": x})))
+                .unwrap()
+                .version;
+        }
+        store.durable(last).await.unwrap();
+        // A copy of the open file is what a killed process leaves behind.
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        let after = Store::open(&copy).unwrap();
+        assert_eq!(after.list("core/things", None).0.len(), 50);
+        assert_eq!(after.version(), last);
+    }
+
+    #[tokio::test]
     async fn history_is_bounded_and_says_where_it_begins() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open_with(&dir.path().join("store"), 3, 1 << 20).unwrap();
         let mut last = None;
         for x in 0..5 {
-            last = Some(store.write(&key("a"), last.as_ref(), Some(json!({"x": x}))).unwrap());
+            last = Some(
+                store
+                    .write(&key("a"), last.as_ref(), Some(json!({"x": x})))
+                    .unwrap(),
+            );
         }
         store.durable(5).await.unwrap();
         assert_eq!(store.events("core/things", 1).unwrap_err(), 2);

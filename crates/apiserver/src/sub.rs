@@ -23,7 +23,10 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> ApiResult<Value> 
     if let Some(namespace) = object["metadata"].get("namespace") {
         scale["metadata"]["namespace"] = namespace.clone();
     }
-    let selector = object.pointer(&paths.selector).map(selector_text).unwrap_or_default();
+    let selector = object
+        .pointer(&paths.selector)
+        .map(selector_text)
+        .unwrap_or_default();
     if !paths.selector.is_empty() && !selector.is_empty() {
         scale["status"]["selector"] = json!(selector);
     }
@@ -32,7 +35,9 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> ApiResult<Value> 
 
 /// Answers a get of the scale.
 pub(crate) async fn get_scale(app: &App, req: &Req) -> ApiResult<Reply> {
-    let object = app.fetch(&req.resource, req.namespace(), req.name()).await?;
+    let object = app
+        .fetch(&req.resource, req.namespace(), req.name())
+        .await?;
     let object = app.serve(&req.resource, &object.value)?;
     Ok(Reply::ok(scale_of(&req.resource, &object)?))
 }
@@ -47,13 +52,20 @@ pub(crate) async fn put_scale(
     let paths = resource.scale.as_ref().ok_or_else(ApiError::no_path)?;
     let reply = write::update(app, req, |current| {
         let scale = change(&scale_of(resource, current)?)?;
-        let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+        let replicas = scale
+            .pointer("/spec/replicas")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
         if replicas < 0 {
-            return Err(ApiError::invalid(resource, meta::name(current), &[(
-                "FieldValueInvalid".to_owned(),
-                format!("Invalid value: {replicas}: must be greater than or equal to 0"),
-                "spec.replicas".to_owned(),
-            )]));
+            return Err(ApiError::invalid(
+                resource,
+                meta::name(current),
+                &[(
+                    "FieldValueInvalid".to_owned(),
+                    format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+                    "spec.replicas".to_owned(),
+                )],
+            ));
         }
         let mut object = current.clone();
         let version = scale["metadata"].get("resourceVersion").cloned();
@@ -66,10 +78,16 @@ pub(crate) async fn put_scale(
             }
             _ => return Err(ApiError::internal("the object has no place for its scale")),
         }
-        Ok(Change { object, owned: false })
+        Ok(Change {
+            object,
+            owned: false,
+        })
     })
     .await?;
-    Ok(Reply { value: scale_of(resource, &reply.value)?, ..reply })
+    Ok(Reply {
+        value: scale_of(resource, &reply.value)?,
+        ..reply
+    })
 }
 
 /// Answers the binding of a pod to a node.
@@ -87,10 +105,17 @@ pub(crate) async fn bind(app: &App, req: &Req, body: &Value) -> ApiResult<Reply>
         }
         let mut object = current.clone();
         meta::child(&mut object, "spec").insert("nodeName".to_owned(), json!(node));
-        Ok(Change { object, owned: false })
+        Ok(Change {
+            object,
+            owned: false,
+        })
     })
     .await?;
-    Ok(Reply { code: 201, value: success(201), warnings: Vec::new() })
+    Ok(Reply {
+        code: 201,
+        value: success(201),
+        warnings: Vec::new(),
+    })
 }
 
 fn success(code: u16) -> Value {
@@ -100,14 +125,22 @@ fn success(code: u16) -> Value {
 /// Answers an eviction: a removal with the given options.
 pub(crate) async fn evict(app: &App, req: &Req, body: &Value) -> ApiResult<Reply> {
     delete::delete(app, req, &body["deleteOptions"]).await?;
-    Ok(Reply { code: 201, value: success(201), warnings: Vec::new() })
+    Ok(Reply {
+        code: 201,
+        value: success(201),
+        warnings: Vec::new(),
+    })
 }
 
 /// Answers a request for a service account's token.
 pub(crate) fn token(app: &App, req: &Req, mut body: Value) -> Reply {
     let _ = req;
     body["status"] = json!({"token": app.token, "expirationTimestamp": meta::after(3_600)});
-    Reply { code: 201, value: body, warnings: Vec::new() }
+    Reply {
+        code: 201,
+        value: body,
+        warnings: Vec::new(),
+    }
 }
 
 /// Answers a review: everyone who got past authentication may do everything.
@@ -129,5 +162,9 @@ pub(crate) fn review(app: &App, req: &Req, mut body: Value) -> ApiResult<Reply> 
         "Binding" => return Err(ApiError::method_not_allowed()),
         _ => json!({"allowed": true, "reason": "there are no roles on one machine"}),
     };
-    Ok(Reply { code: 201, value: body, warnings: Vec::new() })
+    Ok(Reply {
+        code: 201,
+        value: body,
+        warnings: Vec::new(),
+    })
 }

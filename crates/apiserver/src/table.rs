@@ -14,7 +14,10 @@ type Heading = (String, String, i64);
 
 /// Returns a table of `items`.
 pub(crate) fn of(resource: &Resource, items: &[Value], version: &str, query: &Query) -> Value {
-    let rows: Vec<Value> = items.iter().map(|item| one(resource, item, query)).collect();
+    let rows: Vec<Value> = items
+        .iter()
+        .map(|item| one(resource, item, query))
+        .collect();
     let mut table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": version}, "columnDefinitions": definitions(resource),
         "rows": rows});
@@ -29,7 +32,11 @@ pub(crate) fn of(resource: &Resource, items: &[Value], version: &str, query: &Qu
 /// Returns a table of one row for a watch; headings only in the first.
 pub(crate) fn row(resource: &Resource, item: Value, query: &Query, first: bool) -> Value {
     let version = item["metadata"]["resourceVersion"].clone();
-    let definitions = if first { definitions(resource) } else { Value::Null };
+    let definitions = if first {
+        definitions(resource)
+    } else {
+        Value::Null
+    };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": version}, "columnDefinitions": definitions,
         "rows": [one(resource, &item, query)]})
@@ -62,7 +69,9 @@ pub(crate) fn age(timestamp: &str) -> String {
     if timestamp.is_empty() {
         return "<unknown>".to_owned();
     }
-    let Ok(then) = timestamp.parse::<jiff::Timestamp>() else { return "<invalid>".to_owned() };
+    let Ok(then) = timestamp.parse::<jiff::Timestamp>() else {
+        return "<invalid>".to_owned();
+    };
     let seconds = jiff::Timestamp::now().duration_since(then).as_secs();
     duration(seconds)
 }
@@ -72,7 +81,11 @@ pub(crate) fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |a: i64, unit: char, b: i64, small: char| {
-        if b == 0 { format!("{a}{unit}") } else { format!("{a}{unit}{b}{small}") }
+        if b == 0 {
+            format!("{a}{unit}")
+        } else {
+            format!("{a}{unit}{b}{small}")
+        }
     };
     if seconds < 120 {
         format!("{seconds}s")
@@ -106,8 +119,15 @@ mod tests {
     #[test]
     fn durations_are_written_as_kubectl_does() {
         let rows = [
-            (5, "5s"), (119, "119s"), (130, "2m10s"), (600, "10m"), (3_600, "60m"),
-            (11_000, "3h3m"), (100_000, "27h"), (200_000, "2d7h"), (1_000_000, "11d"),
+            (5, "5s"),
+            (119, "119s"),
+            (130, "2m10s"),
+            (600, "10m"),
+            (3_600, "60m"),
+            (11_000, "3h3m"),
+            (100_000, "27h"),
+            (200_000, "2d7h"),
+            (1_000_000, "11d"),
         ];
         for (seconds, text) in rows {
             assert_eq!(duration(seconds), text);

@@ -11,6 +11,7 @@ use crate::hooks::{AdmissionRequest, Operation};
 use crate::meta;
 use crate::registry::Resource;
 use crate::request::{Reply, Req};
+use crate::rules;
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Race;
@@ -33,21 +34,40 @@ pub(crate) async fn create(
     }
     let generate = meta::name(&object).is_empty();
     if generate && meta::text(&object, "/metadata/generateName").is_empty() {
-        return Err(ApiError::invalid(resource, "", &[(
-            "FieldValueRequired".to_owned(),
-            "Required value: name or generateName is required".to_owned(),
-            "metadata.name".to_owned(),
-        )]));
+        return Err(ApiError::invalid(
+            resource,
+            "",
+            &[(
+                "FieldValueRequired".to_owned(),
+                "Required value: name or generateName is required".to_owned(),
+                "metadata.name".to_owned(),
+            )],
+        ));
     }
-    schema::check_fields(resource, &mut object, req.query.get("fieldValidation"), &mut warnings)?;
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    schema::check_fields(
+        resource,
+        &mut object,
+        req.query.get("fieldValidation"),
+        &mut warnings,
+    )?;
+    for key in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "generation",
+    ] {
         meta::set(&mut object, key, None);
     }
-    let strip_status = resource.status && !matches!(&*resource.storage, "core/nodes" | "core/namespaces");
+    let strip_status =
+        resource.status && !matches!(&*resource.storage, "core/nodes" | "core/namespaces");
     if strip_status && let Value::Object(map) = &mut object {
         map.remove("status");
     }
-    meta::set(&mut object, "uid", Some(json!(uuid::Uuid::new_v4().to_string())));
+    meta::set(
+        &mut object,
+        "uid",
+        Some(json!(uuid::Uuid::new_v4().to_string())),
+    );
     meta::set(&mut object, "creationTimestamp", Some(json!(meta::now())));
     meta::set(&mut object, "resourceVersion", None);
     if resource.generation {
@@ -58,17 +78,33 @@ pub(crate) async fn create(
     }
     schema::default(resource, &mut object);
     defaults::apply(resource, &mut object);
-    admit(app, req, Operation::Create, &mut object, None, &mut warnings)?;
+    admit(
+        app,
+        req,
+        Operation::Create,
+        &mut object,
+        None,
+        &mut warnings,
+    )?;
+    if resource.kind.ends_with("WebhookConfiguration") {
+        warnings.push("webhook configurations are stored here and never called".to_owned());
+    }
     validate(app, resource, &object, None)?;
     if !owned {
-        schema::record(resource, None, &mut object, &req.manager(), &req.target.subresource)?;
+        schema::record(
+            resource,
+            None,
+            &mut object,
+            &req.manager(),
+            &req.target.subresource,
+        )?;
     }
     let dry = req.dry_run();
     let is_service = &*resource.storage == "core/services";
     if is_service {
-        app.addresses.assign(&mut object).map_err(|cause| {
-            ApiError::invalid(resource, meta::name(&object), &[cause])
-        })?;
+        app.addresses
+            .assign(&mut object)
+            .map_err(|cause| ApiError::invalid(resource, meta::name(&object), &[cause]))?;
     }
     let give_back = |object: &Value| {
         if is_service {
@@ -97,7 +133,11 @@ pub(crate) async fn create(
             if taken {
                 return Err(ApiError::already_exists(resource, meta::name(&value)));
             }
-            return Ok(Reply { code: 201, value: app.serve(resource, &value)?, warnings });
+            return Ok(Reply {
+                code: 201,
+                value: app.serve(resource, &value)?,
+                warnings,
+            });
         }
         match app.store.write(&key, None, Some(value)) {
             Ok(written) => {
@@ -106,7 +146,11 @@ pub(crate) async fn create(
                 if !meta::owners(&written.value).is_empty() {
                     app.collect.notify_one();
                 }
-                return Ok(Reply { code: 201, value: app.serve(resource, &written.value)?, warnings });
+                return Ok(Reply {
+                    code: 201,
+                    value: app.serve(resource, &written.value)?,
+                    warnings,
+                });
             }
             Err(Race) => continue,
         }
@@ -119,8 +163,9 @@ fn name_it(object: &mut Value) {
     let mut rng = rand::rng();
     let base = meta::text(object, "/metadata/generateName");
     let base: String = base.chars().take(58).collect();
-    let suffix: String =
-        (0..5).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect();
+    let suffix: String = (0..5)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect();
     meta::set(object, "name", Some(json!(format!("{base}{suffix}"))));
 }
 
@@ -129,7 +174,10 @@ pub(crate) fn same_kind(resource: &Resource, object: &Value) -> ApiResult<()> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the body is not an object"));
     }
-    let (version, kind) = (meta::text(object, "/apiVersion"), meta::text(object, "/kind"));
+    let (version, kind) = (
+        meta::text(object, "/apiVersion"),
+        meta::text(object, "/kind"),
+    );
     if kind.is_empty() {
         return Err(ApiError::bad_request(format!(
             "Object 'Kind' is missing in '{}'",
@@ -160,23 +208,24 @@ fn same_namespace(req: &Req, object: &mut Value) -> ApiResult<()> {
         ));
     }
     if req.namespace().is_empty() {
-        return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
+        return Err(ApiError::bad_request(
+            "an empty namespace may not be set during creation",
+        ));
     }
     let namespace = req.namespace().to_owned();
     meta::set(object, "namespace", Some(json!(namespace)));
     Ok(())
 }
 
-fn namespace_is_open(
-    app: &App,
-    resource: &Resource,
-    namespace: &str,
-    name: &str,
-) -> ApiResult<()> {
+fn namespace_is_open(app: &App, resource: &Resource, namespace: &str, name: &str) -> ApiResult<()> {
     let snapshot = app.registry.snapshot();
-    let Some(namespaces) = snapshot.find("", "v1", "namespaces") else { return Ok(()) };
+    let Some(namespaces) = snapshot.find("", "v1", "namespaces") else {
+        return Ok(());
+    };
     let found = app.store.peek(&App::key(&namespaces, "", namespace));
-    let Some(found) = found else { return Err(ApiError::not_found(&namespaces, namespace)) };
+    let Some(found) = found else {
+        return Err(ApiError::not_found(&namespaces, namespace));
+    };
     if meta::deleting(&found.value) {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
@@ -248,7 +297,11 @@ pub(crate) fn validate(
     let mut causes = Vec::new();
     if old.is_none() {
         let rbac = resource.group == "rbac.authorization.k8s.io";
-        let fault = if rbac { None } else { name_fault(resource, name) };
+        let fault = if rbac {
+            None
+        } else {
+            name_fault(resource, name)
+        };
         if let Some(text) = fault {
             causes.push((
                 "FieldValueInvalid".to_owned(),
@@ -258,10 +311,15 @@ pub(crate) fn validate(
         }
     }
     causes.extend(schema::validate(resource, object, old));
+    causes.extend(rules::check(resource, object, old));
     if &*resource.storage == crd::STORAGE {
         causes.extend(crd::validate(app, object));
     }
-    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(resource, name, &causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(resource, name, &causes))
+    }
 }
 
 fn name_fault(resource: &Resource, name: &str) -> Option<String> {
@@ -274,7 +332,9 @@ fn name_fault(resource: &Resource, name: &str) -> Option<String> {
     let part = |part: &str| {
         edge(part.chars().next())
             && edge(part.chars().last())
-            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
     if label {
         if part(name) {
@@ -315,13 +375,20 @@ pub(crate) async fn update(
     let resource = &req.resource;
     let key = App::key(resource, req.namespace(), req.name());
     loop {
-        let base =
-            app.store.peek(&key).ok_or_else(|| ApiError::not_found(resource, req.name()))?;
+        let base = app
+            .store
+            .peek(&key)
+            .ok_or_else(|| ApiError::not_found(resource, req.name()))?;
         let current = app.serve(resource, &base.value)?;
         let Change { mut object, owned } = change(&current)?;
         let mut warnings = Vec::new();
         carry_metadata(req, &current, &mut object)?;
-        schema::check_fields(resource, &mut object, req.query.get("fieldValidation"), &mut warnings)?;
+        schema::check_fields(
+            resource,
+            &mut object,
+            req.query.get("fieldValidation"),
+            &mut warnings,
+        )?;
         select_part(resource, &req.target.subresource, &current, &mut object);
         schema::default(resource, &mut object);
         defaults::apply(resource, &mut object);
@@ -329,10 +396,23 @@ pub(crate) async fn update(
             keep_address(app, resource, &current, &mut object)?;
         }
         if resource.generation && spec_changed(&current, &object) {
-            let generation = current.pointer("/metadata/generation").and_then(Value::as_i64);
-            meta::set(&mut object, "generation", Some(json!(generation.unwrap_or(0) + 1)));
+            let generation = current
+                .pointer("/metadata/generation")
+                .and_then(Value::as_i64);
+            meta::set(
+                &mut object,
+                "generation",
+                Some(json!(generation.unwrap_or(0) + 1)),
+            );
         }
-        admit(app, req, Operation::Update, &mut object, Some(&current), &mut warnings)?;
+        admit(
+            app,
+            req,
+            Operation::Update,
+            &mut object,
+            Some(&current),
+            &mut warnings,
+        )?;
         validate(app, resource, &object, Some(&current))?;
         if !owned {
             let sub = &req.target.subresource;
@@ -340,10 +420,18 @@ pub(crate) async fn update(
         }
         if same_but_times(&current, &object) {
             app.durable(base.version).await?;
-            return Ok(Reply { code: 200, value: current, warnings });
+            return Ok(Reply {
+                code: 200,
+                value: current,
+                warnings,
+            });
         }
         if req.dry_run() {
-            return Ok(Reply { code: 200, value: object, warnings });
+            return Ok(Reply {
+                code: 200,
+                value: object,
+                warnings,
+            });
         }
         let stored = app.storage(resource, object)?;
         let finished = meta::deleting(&stored)
@@ -352,11 +440,17 @@ pub(crate) async fn update(
             && &*resource.storage != "core/namespaces";
         if finished {
             // The last state is written first, so that watchers see it in the removal.
-            let Ok(last) = app.store.write(&key, Some(&base), Some(stored)) else { continue };
+            let Ok(last) = app.store.write(&key, Some(&base), Some(stored)) else {
+                continue;
+            };
             if let Ok(gone) = app.store.write(&key, Some(&last), None) {
                 delete::removed_hook(app, resource, &gone.value);
                 app.durable(gone.version).await?;
-                return Ok(Reply { code: 200, value: app.serve(resource, &gone.value)?, warnings });
+                return Ok(Reply {
+                    code: 200,
+                    value: app.serve(resource, &gone.value)?,
+                    warnings,
+                });
             }
             continue;
         }
@@ -364,10 +458,16 @@ pub(crate) async fn update(
             Ok(written) => {
                 stored_hook(app, resource, &written.value);
                 app.durable(written.version).await?;
-                if meta::deleting(&written.value) || meta::owners(&base.value) != meta::owners(&written.value) {
+                if meta::deleting(&written.value)
+                    || meta::owners(&base.value) != meta::owners(&written.value)
+                {
                     app.collect.notify_one();
                 }
-                return Ok(Reply { code: 200, value: app.serve(resource, &written.value)?, warnings });
+                return Ok(Reply {
+                    code: 200,
+                    value: app.serve(resource, &written.value)?,
+                    warnings,
+                });
             }
             Err(Race) => continue,
         }
@@ -462,19 +562,26 @@ fn keep_address(
         spec.insert("clusterIP".to_owned(), json!(old));
         spec.insert("clusterIPs".to_owned(), json!([old]));
     } else if new != old {
-        return Err(ApiError::invalid(resource, &name, &[(
-            "FieldValueInvalid".to_owned(),
-            format!("Invalid value: [\"{new}\"]: may not change once set"),
-            "spec.clusterIPs[0]".to_owned(),
-        )]));
+        return Err(ApiError::invalid(
+            resource,
+            &name,
+            &[(
+                "FieldValueInvalid".to_owned(),
+                format!("Invalid value: [\"{new}\"]: may not change once set"),
+                "spec.clusterIPs[0]".to_owned(),
+            )],
+        ));
     }
     Ok(())
 }
 
 fn spec_changed(current: &Value, object: &Value) -> bool {
-    let (Some(a), Some(b)) = (current.as_object(), object.as_object()) else { return true };
+    let (Some(a), Some(b)) = (current.as_object(), object.as_object()) else {
+        return true;
+    };
     let skip = |key: &str| matches!(key, "metadata" | "status");
-    a.iter().any(|(key, value)| !skip(key) && b.get(key) != Some(value))
+    a.iter()
+        .any(|(key, value)| !skip(key) && b.get(key) != Some(value))
         || b.keys().any(|key| !skip(key) && !a.contains_key(key))
 }
 
@@ -482,7 +589,9 @@ fn spec_changed(current: &Value, object: &Value) -> bool {
 fn same_but_times(a: &Value, b: &Value) -> bool {
     let strip = |value: &Value| {
         let mut value = value.clone();
-        let entries = value.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        let entries = value
+            .pointer_mut("/metadata/managedFields")
+            .and_then(Value::as_array_mut);
         for entry in entries.into_iter().flatten() {
             if let Value::Object(map) = entry {
                 map.remove("time");

@@ -66,7 +66,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(path: &Path, committed: watch::Sender<u64>) -> Result<(Self, Loaded), Error> {
+    pub(super) fn open(
+        path: &Path,
+        committed: watch::Sender<u64>,
+    ) -> Result<(Self, Loaded), Error> {
         let file = Database::create(path).map_err(database)?;
         let transaction = file.begin_write().map_err(database)?;
         transaction.open_table(OBJECTS).map_err(database)?;
@@ -80,7 +83,13 @@ impl Writer {
             .spawn(move || run(&file, &waiting, &committed))
             .map_err(Error::Thread)?;
         let queue = Mutex::new(Some(queue));
-        Ok((Self { queue, thread: Mutex::new(Some(thread)) }, loaded))
+        Ok((
+            Self {
+                queue,
+                thread: Mutex::new(Some(thread)),
+            },
+            loaded,
+        ))
     }
 
     /// Queues a write. The queue holds at most what the open requests write.
@@ -104,7 +113,10 @@ impl Drop for Writer {
 fn load(file: &Database) -> Result<Loaded, Error> {
     let transaction = file.begin_read().map_err(database)?;
     let numbers = transaction.open_table(NUMBERS).map_err(database)?;
-    let version = numbers.get("version").map_err(database)?.map_or(0, |v| v.value());
+    let version = numbers
+        .get("version")
+        .map_err(database)?
+        .map_or(0, |v| v.value());
     let table = transaction.open_table(OBJECTS).map_err(database)?;
     let mut objects = Vec::new();
     for entry in table.iter().map_err(database)? {
@@ -121,14 +133,24 @@ fn load(file: &Database) -> Result<Loaded, Error> {
             namespace: namespace.to_owned(),
             name: object.to_owned(),
         };
-        let value: serde_json::Value = serde_json::from_slice(json.value())
-            .map_err(|source| Error::Damaged { key: name.replace('\n', "/"), source })?;
+        let value: serde_json::Value =
+            serde_json::from_slice(json.value()).map_err(|source| Error::Damaged {
+                key: name.replace('\n', "/"),
+                source,
+            })?;
         let version = value
             .pointer("/metadata/resourceVersion")
             .and_then(|v| v.as_str())
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
-        objects.push((key, Object { value, version, size: json.value().len() }));
+        objects.push((
+            key,
+            Object {
+                value,
+                version,
+                size: json.value().len(),
+            },
+        ));
     }
     Ok(Loaded { version, objects })
 }

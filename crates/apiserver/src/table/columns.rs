@@ -9,24 +9,52 @@ use crate::selector::selector_text;
 
 /// (name, type, priority) of built-in kinds beyond `Name` and before `Age`.
 const BUILTIN: &[(&str, &str)] = &[
-    ("core/pods", "Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*"),
-    ("apps/deployments", "Ready,Up-to-date,Available,Age,Containers*,Images*,Selector*"),
-    ("apps/replicasets", "Desired,Current,Ready,Age,Containers*,Images*,Selector*"),
-    ("core/services", "Type,Cluster-IP,External-IP,Port(s),Age,Selector*"),
+    (
+        "core/pods",
+        "Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*",
+    ),
+    (
+        "apps/deployments",
+        "Ready,Up-to-date,Available,Age,Containers*,Images*,Selector*",
+    ),
+    (
+        "apps/replicasets",
+        "Desired,Current,Ready,Age,Containers*,Images*,Selector*",
+    ),
+    (
+        "core/services",
+        "Type,Cluster-IP,External-IP,Port(s),Age,Selector*",
+    ),
     ("core/namespaces", "Status,Age"),
-    ("core/nodes", "Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*"),
+    (
+        "core/nodes",
+        "Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*",
+    ),
     ("core/configmaps", "Data,Age"),
     ("core/secrets", "Type,Data,Age"),
     ("core/serviceaccounts", "Secrets,Age"),
     ("core/endpoints", "Endpoints,Age"),
-    ("discovery.k8s.io/endpointslices", "AddressType,Ports,Endpoints,Age"),
+    (
+        "discovery.k8s.io/endpointslices",
+        "AddressType,Ports,Endpoints,Age",
+    ),
     ("coordination.k8s.io/leases", "Holder,Age"),
-    ("batch/jobs", "Status,Completions,Duration,Age,Containers*,Images*,Selector*"),
-    ("apiextensions.k8s.io/customresourcedefinitions", "Created At"),
-    ("core/persistentvolumeclaims", "Status,Volume,Capacity,Access Modes,StorageClass,Age"),
+    (
+        "batch/jobs",
+        "Status,Completions,Duration,Age,Containers*,Images*,Selector*",
+    ),
+    (
+        "apiextensions.k8s.io/customresourcedefinitions",
+        "Created At",
+    ),
+    (
+        "core/persistentvolumeclaims",
+        "Status,Volume,Capacity,Access Modes,StorageClass,Age",
+    ),
 ];
 
-const EVENT: &str = "Last Seen,Type,Reason,Object,Subobject*,Source*,Message,First Seen*,Count*,Name*";
+const EVENT: &str =
+    "Last Seen,Type,Reason,Object,Subobject*,Source*,Message,First Seen*,Count*,Name*";
 
 pub(super) fn headings(resource: &Resource) -> Vec<Heading> {
     if &*resource.storage == "core/events" {
@@ -42,7 +70,9 @@ pub(super) fn headings(resource: &Resource) -> Vec<Heading> {
         }
         return list;
     }
-    let row = BUILTIN.iter().find(|(storage, _)| **storage == *resource.storage);
+    let row = BUILTIN
+        .iter()
+        .find(|(storage, _)| **storage == *resource.storage);
     list.extend(split(row.map_or("Age", |(_, columns)| columns)));
     list
 }
@@ -52,7 +82,11 @@ fn split(columns: &str) -> Vec<Heading> {
         .split(',')
         .map(|name| {
             let priority = i64::from(name.ends_with('*'));
-            (name.trim_end_matches('*').to_owned(), "string".to_owned(), priority)
+            (
+                name.trim_end_matches('*').to_owned(),
+                "string".to_owned(),
+                priority,
+            )
         })
         .collect()
 }
@@ -61,7 +95,12 @@ pub(super) fn cells(resource: &Resource, item: &Value) -> Value {
     let name = item["metadata"]["name"].clone();
     if let Some(custom) = &resource.custom {
         let mut cells = vec![name];
-        cells.extend(custom.columns.iter().map(|column| custom_cell(column, item)));
+        cells.extend(
+            custom
+                .columns
+                .iter()
+                .map(|column| custom_cell(column, item)),
+        );
         if custom.columns.is_empty() {
             cells.push(created(item));
         }
@@ -79,7 +118,11 @@ pub(super) fn cells(resource: &Resource, item: &Value) -> Value {
             json!(count(&item["data"]) + count(&item["binaryData"])),
             created(item),
         ],
-        "core/secrets" => vec![item["type"].clone(), json!(count(&item["data"])), created(item)],
+        "core/secrets" => vec![
+            item["type"].clone(),
+            json!(count(&item["data"])),
+            created(item),
+        ],
         "core/serviceaccounts" => vec![json!(count(&item["secrets"])), created(item)],
         "core/endpoints" => vec![json!(endpoints(item)), created(item)],
         "discovery.k8s.io/endpointslices" => slice(item),
@@ -96,11 +139,18 @@ pub(super) fn cells(resource: &Resource, item: &Value) -> Value {
 }
 
 fn count(value: &Value) -> usize {
-    value.as_object().map_or_else(|| value.as_array().map_or(0, Vec::len), serde_json::Map::len)
+    value.as_object().map_or_else(
+        || value.as_array().map_or(0, Vec::len),
+        serde_json::Map::len,
+    )
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn number(value: &Value, pointer: &str) -> i64 {
@@ -131,7 +181,9 @@ fn pod(item: &Value) -> Vec<Value> {
     let mut initializing = false;
     let inits = list(item, "/spec/initContainers").count();
     for (index, status) in list(item, "/status/initContainerStatuses").enumerate() {
-        let always = list(item, "/spec/initContainers").nth(index).is_some_and(|c| c["restartPolicy"] == "Always");
+        let always = list(item, "/spec/initContainers")
+            .nth(index)
+            .is_some_and(|c| c["restartPolicy"] == "Always");
         restarts += number(status, "/restartCount");
         let state = &status["state"];
         if initializing || state.pointer("/terminated/exitCode") == Some(&json!(0)) {
@@ -182,7 +234,11 @@ fn pod(item: &Value) -> Vec<Value> {
         restarts.to_string()
     };
     let gates = list(item, "/spec/readinessGates").count();
-    let gates = if gates == 0 { "<none>".to_owned() } else { format!("0/{gates}") };
+    let gates = if gates == 0 {
+        "<none>".to_owned()
+    } else {
+        format!("0/{gates}")
+    };
     vec![
         json!(format!("{ready}/{total}")),
         json!(reason),
@@ -235,7 +291,10 @@ fn service(item: &Value) -> Vec<Value> {
         "ExternalName" => text(item, "/spec/externalName").to_owned(),
         kind => {
             let ingress = join(list(item, "/status/loadBalancer/ingress").map(|i| {
-                i["ip"].as_str().or_else(|| i["hostname"].as_str()).unwrap_or("")
+                i["ip"]
+                    .as_str()
+                    .or_else(|| i["hostname"].as_str())
+                    .unwrap_or("")
             }));
             match (kind, ingress.is_empty()) {
                 ("LoadBalancer", true) => "<pending>".to_owned(),
@@ -275,10 +334,12 @@ fn node(item: &Value) -> Vec<Value> {
         status.push_str(",SchedulingDisabled");
     }
     let prefix = "node-role.kubernetes.io/";
-    let roles = item.pointer("/metadata/labels").and_then(Value::as_object).map_or_else(
-        String::new,
-        |labels| join(labels.keys().filter_map(|key| key.strip_prefix(prefix))),
-    );
+    let roles = item
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .map_or_else(String::new, |labels| {
+            join(labels.keys().filter_map(|key| key.strip_prefix(prefix)))
+        });
     let address = |kind: &str| {
         list(item, "/status/addresses")
             .find(|a| a["type"] == kind)
@@ -322,7 +383,9 @@ fn more(all: &[String], none: &str) -> String {
 }
 
 fn slice(item: &Value) -> Vec<Value> {
-    let ports: Vec<String> = list(item, "/ports").map(|p| number(p, "/port").to_string()).collect();
+    let ports: Vec<String> = list(item, "/ports")
+        .map(|p| number(p, "/port").to_string())
+        .collect();
     let addresses: Vec<String> = list(item, "/endpoints")
         .flat_map(|e| list(e, "/addresses"))
         .filter_map(|a| a.as_str().map(str::to_owned))
@@ -339,7 +402,9 @@ fn job(item: &Value) -> Vec<Value> {
     let has = |kind: &str| {
         list(item, "/status/conditions").any(|c| c["type"] == kind && c["status"] == "True")
     };
-    let status = ["Complete", "Failed", "Suspended"].into_iter().find(|kind| has(kind));
+    let status = ["Complete", "Failed", "Suspended"]
+        .into_iter()
+        .find(|kind| has(kind));
     let wanted = item["spec"]["completions"].as_i64().unwrap_or(1);
     let [names, images] = containers(item, "/spec/template/spec/containers");
     let start = text(item, "/status/startTime").parse::<jiff::Timestamp>();
@@ -367,7 +432,9 @@ fn claim(item: &Value) -> Vec<Value> {
         json!(text(item, "/status/phase")),
         json!(text(item, "/spec/volumeName")),
         json!(text(item, "/status/capacity/storage")),
-        json!(join(list(item, "/status/accessModes").filter_map(Value::as_str))),
+        json!(join(
+            list(item, "/status/accessModes").filter_map(Value::as_str)
+        )),
         json!(text(item, "/spec/storageClassName")),
         created(item),
     ]
@@ -375,7 +442,12 @@ fn claim(item: &Value) -> Vec<Value> {
 
 fn event(item: &Value) -> Value {
     let first_of = |pointers: &[&str]| {
-        pointers.iter().map(|p| text(item, p)).find(|t| !t.is_empty()).unwrap_or("").to_owned()
+        pointers
+            .iter()
+            .map(|p| text(item, p))
+            .find(|t| !t.is_empty())
+            .unwrap_or("")
+            .to_owned()
     };
     let last = first_of(&[
         "/series/lastObservedTime",
@@ -384,7 +456,11 @@ fn event(item: &Value) -> Value {
         "/eventTime",
     ]);
     let first = first_of(&["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"]);
-    let object = if item["regarding"].is_object() { &item["regarding"] } else { &item["involvedObject"] };
+    let object = if item["regarding"].is_object() {
+        &item["regarding"]
+    } else {
+        &item["involvedObject"]
+    };
     let target = match text(object, "/kind") {
         "" => text(object, "/name").to_owned(),
         kind => format!("{}/{}", kind.to_lowercase(), text(object, "/name")),
@@ -401,8 +477,15 @@ fn event(item: &Value) -> Value {
         .find(|n| *n > 0)
         .unwrap_or(1);
     json!([
-        age(&last), text(item, "/type"), text(item, "/reason"), target, text(object, "/fieldPath"),
-        source, first_of(&["/message", "/note"]).trim(), age(&first), times.to_string(),
+        age(&last),
+        text(item, "/type"),
+        text(item, "/reason"),
+        target,
+        text(object, "/fieldPath"),
+        source,
+        first_of(&["/message", "/note"]).trim(),
+        age(&first),
+        times.to_string(),
         text(item, "/metadata/name"),
     ])
 }

@@ -5,10 +5,16 @@ use serde_json::Value;
 /// Returns what `path` selects.
 pub(crate) fn find<'a>(root: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut nodes = vec![root];
-    let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
+    let mut rest = path
+        .trim()
+        .trim_start_matches('{')
+        .trim_end_matches('}')
+        .trim_start_matches('$');
     while !rest.is_empty() {
         if let Some(tail) = rest.strip_prefix('[') {
-            let Some(end) = closing(tail) else { return Vec::new() };
+            let Some(end) = closing(tail) else {
+                return Vec::new();
+            };
             nodes = bracket(&nodes, &tail[..end]);
             rest = &tail[end + 1..];
         } else {
@@ -90,14 +96,19 @@ fn bracket<'a>(nodes: &[&'a Value], inner: &str) -> Vec<&'a Value> {
             .collect();
     }
     if let Some(filter) = inner.strip_prefix("?(").and_then(|f| f.strip_suffix(')')) {
-        let Some((left, right)) = filter.split_once("==") else { return Vec::new() };
+        let Some((left, right)) = filter.split_once("==") else {
+            return Vec::new();
+        };
         let path = left.trim().trim_start_matches('@');
         let wanted = right.trim().trim_matches(|c| c == '"' || c == '\'');
         return children(nodes)
             .into_iter()
             .filter(|node| {
                 find(node, path).first().is_some_and(|value| {
-                    value.as_str().map_or_else(|| value.to_string(), str::to_owned) == wanted
+                    value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned)
+                        == wanted
                 })
             })
             .collect();
@@ -116,8 +127,14 @@ mod tests {
             {"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]},
             "metadata": {"labels": {"a.b/c": "x"}}, "spec": {"list": [{"n": 1}, {"n": 2}]}});
         let rows = [
-            (".status.conditions[?(@.type=='Ready')].status", json!(["True"])),
-            (".status.conditions[?(@.type==\"Ready\")].status", json!(["True"])),
+            (
+                ".status.conditions[?(@.type=='Ready')].status",
+                json!(["True"]),
+            ),
+            (
+                ".status.conditions[?(@.type==\"Ready\")].status",
+                json!(["True"]),
+            ),
             (".metadata.labels['a.b/c']", json!(["x"])),
             (".metadata.labels.a\\.b/c", json!(["x"])),
             (".spec.list[*].n", json!([1, 2])),

@@ -9,18 +9,18 @@ use tokio_util::sync::CancellationToken;
 use weir_apiserver::{Hooks, NoHooks, Options, Server, start};
 
 /// A store in a directory of its own.
-pub struct Store {
-    pub dir: tempfile::TempDir,
-    pub server: Option<Server>,
-    pub shutdown: CancellationToken,
+pub(crate) struct Store {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) server: Option<Server>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Store {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Arc::new(NoHooks)).await
     }
 
-    pub async fn with(hooks: Arc<dyn Hooks>) -> Self {
+    pub(crate) async fn with(hooks: Arc<dyn Hooks>) -> Self {
         let mut store = Self {
             dir: tempfile::tempdir().unwrap(),
             server: None,
@@ -42,22 +42,24 @@ impl Store {
     }
 
     /// Stops the store and starts it again on the same directory.
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.shutdown.cancel();
         self.server.take().unwrap().stopped().await;
         self.up(Arc::new(NoHooks)).await;
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.server.as_ref().unwrap().kubeconfig_path().to_owned()
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.server.as_ref().unwrap().kubeconfig_path()
     }
 
-    pub async fn client(&self) -> kube::Client {
-        weir_runtime::client::from_kubeconfig(&self.kubeconfig()).await.unwrap()
+    pub(crate) async fn client(&self) -> kube::Client {
+        weir_runtime::client::from_kubeconfig(&self.kubeconfig())
+            .await
+            .unwrap()
     }
 
     /// Runs kubectl and returns its status, standard output and standard error.
-    pub async fn kubectl(&self, args: &str, stdin: &str) -> (bool, String, String) {
+    pub(crate) async fn kubectl(&self, args: &str, stdin: &str) -> (bool, String, String) {
         let kubeconfig = self.kubeconfig();
         let home = self.dir.path().join("home");
         let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
@@ -72,7 +74,12 @@ impl Store {
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
-            child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(stdin.as_bytes())
+                .unwrap();
             let out = child.wait_with_output().unwrap();
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             (out.status.success(), text(out.stdout), text(out.stderr))
@@ -82,14 +89,14 @@ impl Store {
     }
 
     /// Runs kubectl, which must succeed, and returns its standard output.
-    pub async fn ok(&self, args: &str, stdin: &str) -> String {
+    pub(crate) async fn ok(&self, args: &str, stdin: &str) -> String {
         let (ok, out, err) = self.kubectl(args, stdin).await;
         assert!(ok, "kubectl {args}\n{out}\n{err}");
         out
     }
 
     /// Runs kubectl, which must fail, and returns its standard error.
-    pub async fn refused(&self, args: &str, stdin: &str) -> String {
+    pub(crate) async fn refused(&self, args: &str, stdin: &str) -> String {
         let (ok, out, err) = self.kubectl(args, stdin).await;
         assert!(!ok, "kubectl {args} succeeded\n{out}\n{err}");
         err
@@ -97,15 +104,19 @@ impl Store {
 }
 
 /// True when the real `kubectl` is here; says so when not.
-pub fn kubectl() -> bool {
-    let here = Command::new("kubectl").arg("version").arg("--client").output().is_ok();
+pub(crate) fn kubectl() -> bool {
+    let here = Command::new("kubectl")
+        .arg("version")
+        .arg("--client")
+        .output()
+        .is_ok();
     if !here {
         eprintln!("SKIPPED: no kubectl on PATH");
     }
     here
 }
 
-pub const DEPLOYMENT: &str = "
+pub(crate) const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -123,7 +134,7 @@ spec:
         ports: [{containerPort: 80}]
 ";
 
-pub const DEFINITION: &str = "
+pub(crate) const DEFINITION: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: widgets.example.com}
@@ -159,7 +170,7 @@ spec:
                   properties: {type: {type: string}, status: {type: string}}
 ";
 
-pub const WIDGET: &str = "
+pub(crate) const WIDGET: &str = "
 apiVersion: example.com/v1
 kind: Widget
 metadata: {name: one}
