@@ -7,6 +7,7 @@ pub mod presets;
 mod render;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use weir_merge::compose_merge;
@@ -87,12 +88,21 @@ pub fn select(service: &Value) -> Vec<&'static str> {
     selected
 }
 
+/// Schema of the spec: it says which lists are merged by key (containers and env by name, ...).
+static SPEC: LazyLock<Node> = LazyLock::new(|| {
+    let schema = weir_api::crds::merge_schema();
+    schema
+        .pointer("/properties/spec")
+        .and_then(|spec| Node::parse(spec).ok())
+        .unwrap_or_else(Node::any)
+});
+
 /// Merges `configs` in order, the service on top, and evaluates the templates of the result.
 ///
 /// # Errors
 /// When a template cannot be evaluated.
 pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result<Effective, Error> {
-    let node = Node::any();
+    let node = &*SPEC;
     let mut spec = json!({});
     let mut origins = BTreeMap::new();
     let own = Config {
@@ -101,7 +111,7 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         spec: service["spec"].clone(),
     };
     for layer in configs.iter().chain([&own]) {
-        let merged = compose_merge(&spec, &layer.spec, &node);
+        let merged = compose_merge(&spec, &layer.spec, node);
         note_origins(&spec, &merged, &layer.name, &mut origins);
         spec = merged;
     }
