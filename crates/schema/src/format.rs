@@ -117,10 +117,16 @@ fn uuid(text: &str) -> bool {
 }
 
 fn base64(text: &str) -> bool {
+    // Decoders skip the line breaks of folded text.
+    let length = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .count();
+    let text = text.trim_end_matches(['\r', '\n']);
     let body = text.trim_end_matches('=');
-    text.len().is_multiple_of(4)
+    length.is_multiple_of(4)
         && text.len() - body.len() <= 2
         && body
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'\r' | b'\n'))
 }

@@ -187,6 +187,23 @@ fn references_may_be_recursive() {
     assert_eq!(node.validate(&json!({"port": []})).len(), 1);
 }
 
+#[rstest]
+#[case("byte", "aGk=", true)]
+#[case("byte", "aGk=\n", true)]
+#[case("byte", "a*==", false)]
+#[case("date", "2023-02-29", false)]
+#[case("date", "2024-02-29", true)]
+#[case("duration", "1h2m3.5s", true)]
+#[case("duration", "5", false)]
+#[case("ipv4", "127.0.0.1", true)]
+#[case("cidr", "10.0.0.0/33", false)]
+#[case("uuid", "123e4567-e89b-12d3-a456-426614174000", true)]
+#[case("email", "anything", true)]
+fn formats(#[case] format: &str, #[case] text: &str, #[case] valid: bool) {
+    let node = Node::parse(&json!({"type": "string", "format": format})).unwrap();
+    assert_eq!(node.validate(&json!(text)).is_empty(), valid);
+}
+
 #[test]
 fn merge_hints_are_exposed() {
     let node = Node::object_meta();
