@@ -1,0 +1,449 @@
+//! Nodes become text.
+
+use serde_json::Value as Json;
+
+use crate::parse::{Node, Operand, Pipe, Term};
+use crate::{Error, Functions, MAX_DEPTH, MAX_OUTPUT, MAX_STEPS, Refusal, Shape, Template, Value};
+use crate::{format, functions};
+
+pub(crate) fn render(
+    template: &Template,
+    data: &Json,
+    shape: &dyn Shape,
+    functions: &dyn Functions,
+) -> Result<String, Error> {
+    let root = Value::of(data, Vec::new(), false);
+    let mut run = Run {
+        template,
+        shape,
+        functions,
+        variables: vec![(String::new(), root.clone())],
+        output: String::new(),
+        steps: 0,
+        depth: 0,
+    };
+    run.nodes(&template.body, &root)?;
+    Ok(run.output)
+}
+
+/// How a list of nodes ended.
+#[derive(PartialEq)]
+enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+struct Run<'t, 'd> {
+    template: &'t Template,
+    shape: &'t dyn Shape,
+    functions: &'t dyn Functions,
+    variables: Vec<(String, Value<'d>)>,
+    output: String,
+    steps: usize,
+    depth: usize,
+}
+
+impl<'d> Run<'_, 'd> {
+    fn error(&self, at: usize, message: impl Into<String>) -> Error {
+        Error::at(&self.template.text, at, message)
+    }
+
+    fn step(&mut self, at: usize) -> Result<(), Error> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return Err(self.error(at, format!("more than {MAX_STEPS} steps")));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: usize, text: &str) -> Result<(), Error> {
+        if self.output.len() + text.len() > MAX_OUTPUT {
+            return Err(self.error(at, format!("more than {MAX_OUTPUT} bytes of output")));
+        }
+        self.output.push_str(text);
+        Ok(())
+    }
+
+    fn nodes(&mut self, nodes: &[Node], dot: &Value<'d>) -> Result<Flow, Error> {
+        for node in nodes {
+            let flow = self.node(node, dot)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value<'d>) -> Result<Flow, Error> {
+        match node {
+            Node::Text(text) => {
+                self.step(0)?;
+                self.write(0, text)?;
+            }
+            Node::Action(pipe) => {
+                let value = self.pipe(pipe, dot)?;
+                if pipe.declared.is_empty() {
+                    let text = format::print(&value).map_err(|e| self.error(pipe.at, e))?;
+                    self.write(pipe.at, &text)?;
+                }
+            }
+            Node::If {
+                pipe,
+                then,
+                otherwise,
+            } => return self.branch(pipe, then, otherwise, dot, false),
+            Node::With {
+                pipe,
+                then,
+                otherwise,
+            } => {
+                return self.branch(pipe, then, otherwise, dot, true);
+            }
+            Node::Range {
+                pipe,
+                then,
+                otherwise,
+            } => return self.range(pipe, then, otherwise, dot),
+            Node::Template { name, pipe, at } => self.template(name, pipe.as_ref(), *at, dot)?,
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn branch(
+        &mut self,
+        pipe: &Pipe,
+        then: &[Node],
+        otherwise: &[Node],
+        dot: &Value<'d>,
+        with: bool,
+    ) -> Result<Flow, Error> {
+        let scope = self.variables.len();
+        let value = self.pipe(pipe, dot)?;
+        let flow = if value.truth() {
+            self.nodes(then, if with { &value } else { dot })
+        } else {
+            self.nodes(otherwise, dot)
+        };
+        self.variables.truncate(scope);
+        flow
+    }
+
+    fn range(
+        &mut self,
+        pipe: &Pipe,
+        then: &[Node],
+        otherwise: &[Node],
+        dot: &Value<'d>,
+    ) -> Result<Flow, Error> {
+        let scope = self.variables.len();
+        // Variables of a range hold its items, not the list: they are set below.
+        let bare = Pipe {
+            declared: Vec::new(),
+            ..pipe.clone()
+        };
+        let value = self.pipe(&bare, dot)?;
+        let items: Vec<(Value<'d>, Value<'d>)> = match value {
+            Value::Nil(_) => Vec::new(),
+            Value::List(list, path) => (0_i64..)
+                .zip(list)
+                .map(|(index, item)| {
+                    (
+                        Value::int(index),
+                        Value::of(item, below(&path, "[]"), false),
+                    )
+                })
+                .collect(),
+            Value::Object { object, path, .. } => {
+                let mut keys: Vec<&String> = object.keys().collect();
+                keys.sort();
+                let pair = |key: &String| {
+                    let item = Value::of(&object[key], below(&path, key), false);
+                    (Value::Str(key.clone()), item)
+                };
+                keys.into_iter().map(pair).collect()
+            }
+            Value::Int { number, .. } => (0..number
+                .clamp(0, i64::try_from(MAX_STEPS).unwrap_or(i64::MAX)))
+                .map(|index| (Value::int(index), Value::int(index)))
+                .collect(),
+            other => {
+                return Err(self.error(
+                    pipe.at,
+                    format!("range can't iterate over {}", other.kind()),
+                ));
+            }
+        };
+        if items.is_empty() {
+            let flow = self.nodes(otherwise, dot);
+            self.variables.truncate(scope);
+            return flow;
+        }
+        for (index, item) in items {
+            self.step(pipe.at)?;
+            let values = match pipe.declared.len() {
+                0 => Vec::new(),
+                1 => vec![item.clone()],
+                _ => vec![index, item.clone()],
+            };
+            for (name, value) in pipe.declared.iter().zip(values) {
+                self.set(name, value, pipe.assign);
+            }
+            let flow = self.nodes(then, &item)?;
+            self.variables.truncate(scope);
+            if flow == Flow::Break {
+                break;
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn template(
+        &mut self,
+        name: &str,
+        pipe: Option<&Pipe>,
+        at: usize,
+        dot: &Value<'d>,
+    ) -> Result<(), Error> {
+        let template = self.template;
+        let Some(body) = template.defined.get(name) else {
+            return Err(self.error(at, format!("template {name:?} not defined")));
+        };
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.error(
+                at,
+                format!("templates call each other more than {MAX_DEPTH} deep"),
+            ));
+        }
+        let dot = match pipe {
+            Some(pipe) => self.pipe(pipe, dot)?,
+            None => Value::Nil(Vec::new()),
+        };
+        let outer = std::mem::replace(&mut self.variables, vec![(String::new(), dot.clone())]);
+        self.nodes(body, &dot)?;
+        self.variables = outer;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: Value<'d>, assign: bool) {
+        let known = self
+            .variables
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| known == name);
+        match known {
+            Some(slot) if assign => slot.1 = value,
+            _ => self.variables.push((name.to_owned(), value)),
+        }
+    }
+
+    fn pipe(&mut self, pipe: &Pipe, dot: &Value<'d>) -> Result<Value<'d>, Error> {
+        let mut last = None;
+        for command in &pipe.commands {
+            last = Some(self.command(command, dot, last)?);
+        }
+        let value = last.ok_or_else(|| self.error(pipe.at, "missing value for command"))?;
+        if let Some(name) = pipe.declared.first() {
+            self.set(name, value.clone(), pipe.assign);
+        }
+        Ok(value)
+    }
+
+    fn command(
+        &mut self,
+        command: &[Operand],
+        dot: &Value<'d>,
+        last: Option<Value<'d>>,
+    ) -> Result<Value<'d>, Error> {
+        let Some((first, rest)) = command.split_first() else {
+            return Err(self.error(0, "missing value for command"));
+        };
+        let Term::Function(name) = &first.kind else {
+            return self.operand(first, dot);
+        };
+        if name == "and" || name == "or" {
+            return self.decide(name == "and", first.at, rest, dot, last);
+        }
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        for operand in rest {
+            arguments.push(self.operand(operand, dot)?);
+        }
+        arguments.extend(last);
+        self.call(name, first.at, &arguments)
+    }
+
+    fn call(&mut self, name: &str, at: usize, arguments: &[Value<'d>]) -> Result<Value<'d>, Error> {
+        self.step(at)?;
+        let answer = if self.functions.names().contains(&name) {
+            self.functions.call(name, arguments)
+        } else {
+            functions::call(name, arguments).map_err(Refusal::Message)
+        };
+        answer.map_err(|refusal| match refusal {
+            Refusal::Message(message) => self.error(at, format!("error calling {name}: {message}")),
+            Refusal::Omit => Error {
+                omit: true,
+                ..self.error(at, "left out")
+            },
+        })
+    }
+
+    /// `and` and `or`: the first argument that decides is the value; those behind it are not evaluated.
+    fn decide(
+        &mut self,
+        and: bool,
+        at: usize,
+        operands: &[Operand],
+        dot: &Value<'d>,
+        last: Option<Value<'d>>,
+    ) -> Result<Value<'d>, Error> {
+        let mut value = None;
+        for operand in operands {
+            let next = self.operand(operand, dot)?;
+            if next.truth() != and {
+                return Ok(next);
+            }
+            value = Some(next);
+        }
+        let name = if and { "and" } else { "or" };
+        last.or(value)
+            .ok_or_else(|| self.error(at, format!("{name} wants at least 1 argument")))
+    }
+
+    fn operand(&mut self, operand: &Operand, dot: &Value<'d>) -> Result<Value<'d>, Error> {
+        self.step(operand.at)?;
+        match &operand.kind {
+            Term::Dot => Ok(dot.clone()),
+            Term::Nil => Ok(Value::Nil(Vec::new())),
+            Term::Bool(flag) => Ok(Value::Bool(*flag)),
+            Term::Int(number) => Ok(Value::int(*number)),
+            Term::Float(number) => Ok(Value::Float(*number)),
+            Term::Str(text) => Ok(Value::Str(text.clone())),
+            Term::Field(names) => self.chain(dot.clone(), names, operand.at),
+            Term::Variable(name, names) => {
+                let found = self.variables.iter().rev().find(|(known, _)| known == name);
+                let value = found.map(|(_, value)| value.clone());
+                let value = value
+                    .ok_or_else(|| self.error(operand.at, format!("undefined variable ${name}")))?;
+                self.chain(value, names, operand.at)
+            }
+            Term::Function(name) => self.call(name, operand.at, &[]),
+            Term::Paren(pipe, names) => {
+                let scope = self.variables.len();
+                let value = self.pipe(pipe, dot)?;
+                self.variables.truncate(scope);
+                self.chain(value, names, operand.at)
+            }
+        }
+    }
+
+    fn chain(&self, value: Value<'d>, names: &[String], at: usize) -> Result<Value<'d>, Error> {
+        let mut value = value;
+        let mut walked = String::new();
+        for name in names {
+            walked.push('.');
+            walked.push_str(name);
+            value = self
+                .field(value, name)
+                .map_err(|e| self.error(at, format!("{walked}: {e}")))?;
+        }
+        Ok(value)
+    }
+
+    /// One field. Go's names match JSON names without regard to case.
+    fn field(&self, value: Value<'d>, name: &str) -> Result<Value<'d>, String> {
+        let (object, path) = match value {
+            Value::Object { object, path, .. } => (Some(object), path),
+            Value::Nil(path) => (None, path),
+            other => {
+                return Err(format!(
+                    "can't evaluate field {name} in type {}",
+                    other.kind()
+                ));
+            }
+        };
+        let fields = self.shape.fields(&path);
+        let same = |known: &str| known.eq_ignore_ascii_case(name);
+        let declared = fields
+            .as_ref()
+            .and_then(|fields| fields.iter().find(|known| same(known)));
+        let found = object.and_then(|object| {
+            let exact = object.get_key_value(name);
+            // A map's keys are data: only a structure's names have a Go spelling.
+            exact.or_else(|| object.iter().find(|(known, _)| same(known)))
+        });
+        if let Some((key, json)) = found {
+            let path = below(&path, key);
+            let map = json.is_object() && !path.is_empty() && self.shape.fields(&path).is_none();
+            return Ok(Value::of(json, path, map));
+        }
+        if let Some(declared) = declared {
+            return Ok(Value::Nil(below(&path, declared)));
+        }
+        if fields.is_none() && object.is_none() {
+            if path.is_empty() {
+                return Err(format!("can't evaluate field {name} in type nil"));
+            }
+            return Ok(Value::Nil(below(&path, name)));
+        }
+        let known: Vec<&str> = match (&fields, object) {
+            (Some(fields), _) => fields.iter().map(String::as_str).collect(),
+            (None, Some(object)) => object.keys().map(String::as_str).collect(),
+            (None, None) => Vec::new(),
+        };
+        let hint = suggest(name, &known);
+        Err(if fields.is_some() {
+            let place = if path.is_empty() {
+                "the root".to_owned()
+            } else {
+                path.join(".")
+            };
+            format!("can't evaluate field {name} in type {place}{hint}")
+        } else {
+            format!("map has no entry for key {name:?}{hint}")
+        })
+    }
+}
+
+fn below(path: &[String], name: &str) -> Vec<String> {
+    let mut path = path.to_vec();
+    path.push(name.to_owned());
+    path
+}
+
+/// The nearest known name, or all of a few.
+fn suggest(name: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 1 + name.len() / 4);
+    match near {
+        Some((_, known)) => format!("; did you mean {known}?"),
+        None if (1..=8).contains(&known.len()) => format!("; there are {}", known.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// Insertions, deletions, changes and swaps of neighbours that lead from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for i in 1..=from.len() {
+        let mut row = vec![i];
+        for j in 1..=to.len() {
+            let change = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
