@@ -9,6 +9,7 @@
 
 mod address;
 mod app;
+mod auth;
 mod collect;
 mod crd;
 mod defaults;

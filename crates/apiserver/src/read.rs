@@ -230,7 +230,7 @@ impl Watch {
                 }
                 Err(floor) => {
                     let status = ApiError::expired(self.since, floor).to_value();
-                    self.line("ERROR", status);
+                    self.line("ERROR", &status);
                     self.ended = true;
                 }
             }
@@ -285,14 +285,14 @@ impl Watch {
     fn push(&mut self, kind: &str, object: &Arc<Object>) {
         match self.app.serve(&self.resource, &object.value) {
             Ok(value) if self.req.table() => {
-                let table = table::row(&self.resource, value, &self.req.query, !self.columns_sent);
+                let table = table::row(&self.resource, &value, &self.req.query, !self.columns_sent);
                 self.columns_sent = true;
-                self.line(kind, table);
+                self.line(kind, &table);
             }
-            Ok(value) if self.req.partial() => self.line(kind, partial(value)),
-            Ok(value) => self.line(kind, value),
+            Ok(value) if self.req.partial() => self.line(kind, &partial(value)),
+            Ok(value) => self.line(kind, &value),
             Err(error) => {
-                self.line("ERROR", error.to_value());
+                self.line("ERROR", &error.to_value());
                 self.ended = true;
             }
         }
@@ -310,14 +310,14 @@ impl Watch {
         };
         let value = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
         let value = if self.req.table() {
-            table::row(&self.resource, value, &self.req.query, false)
+            table::row(&self.resource, &value, &self.req.query, false)
         } else {
             value
         };
-        self.line("BOOKMARK", value);
+        self.line("BOOKMARK", &value);
     }
 
-    fn line(&mut self, kind: &str, object: Value) {
+    fn line(&mut self, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
         self.ready.push_back(Bytes::from(line));
     }

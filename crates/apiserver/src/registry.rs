@@ -143,7 +143,7 @@ impl Snapshot {
             snapshot.order.push(resource);
         }
         for (_, versions) in &mut snapshot.groups {
-            versions.sort_by(|a, b| version_priority(b).cmp(&version_priority(a)));
+            versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
         }
         snapshot
     }
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn versions_are_ordered_as_kubernetes_does() {
         let mut versions = ["v1alpha1", "foo", "v1beta2", "v2", "v1", "v10", "v1beta1"];
-        versions.sort_by(|a, b| version_priority(b).cmp(&version_priority(a)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
         assert_eq!(
             versions,
             ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]

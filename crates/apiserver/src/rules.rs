@@ -7,7 +7,7 @@ use crate::registry::Resource;
 
 type Fault = (String, String, String);
 
-fn invalid(field: &str, message: String) -> Fault {
+fn invalid(field: &str, message: &str) -> Fault {
     (
         "FieldValueInvalid".to_owned(),
         format!("Invalid value: {message}"),
@@ -56,7 +56,7 @@ pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) ->
         if !label_value(value) {
             faults.push(invalid(
                 "metadata.labels",
-                format!(
+                &format!(
                     "\"{value}\": a valid label must be an empty string or consist of alphanumeric \
                      characters, '-', '_' or '.', and must start and end with an alphanumeric \
                      character, at most 63 of them (label {key:?})"
@@ -88,7 +88,7 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
     {
         faults.push(invalid(
             "spec.selector",
-            format!("{selector}: field is immutable"),
+            &format!("{selector}: field is immutable"),
         ));
     }
     let text = crate::selector::selector_text(selector);
@@ -98,7 +98,7 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
         let labels = &object["spec"]["template"]["metadata"]["labels"];
         faults.push(invalid(
             "spec.template.metadata.labels",
-            format!("{labels}: `selector` does not match template `labels`"),
+            &format!("{labels}: `selector` does not match template `labels`"),
         ));
     }
     if object["spec"]["replicas"]
@@ -109,7 +109,7 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
             "{}: must be greater than or equal to 0",
             object["spec"]["replicas"]
         );
-        faults.push(invalid("spec.replicas", text));
+        faults.push(invalid("spec.replicas", &text));
     }
 }
 
@@ -154,7 +154,7 @@ fn service(object: &Value, faults: &mut Vec<Fault>) {
             .is_some_and(|number| (1..=65_535).contains(&number))
         {
             let text = format!("{}: must be between 1 and 65535, inclusive", port["port"]);
-            faults.push(invalid(&format!("spec.ports[{index}].port"), text));
+            faults.push(invalid(&format!("spec.ports[{index}].port"), &text));
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weir_runtime::http::{Body, text};
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::request::{
     BODY_LIMIT, Query, Reply, Req, Target, failure, json, parse_body, typed, warn,
 };
@@ -38,9 +39,8 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
         "/version" => return Ok(json(200, &version())),
         _ => {}
     }
-    if !authorized(&app, request.headers()) {
-        return Err(ApiError::new(401, "Unauthorized", "Unauthorized"));
-    }
+    let caller = caller(&app, request.headers())
+        .ok_or_else(|| ApiError::new(401, "Unauthorized", "Unauthorized"))?;
     let accept = header_of(request.headers(), &header::ACCEPT);
     if let Some(answer) = documents(&app, &path, &accept) {
         return answer;
@@ -66,6 +66,7 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
         target,
     };
     let method = request.method().clone();
+    caller.check(&req, matches!(method, Method::GET | Method::HEAD))?;
     let body = if matches!(method, Method::GET | Method::HEAD) {
         Bytes::new()
     } else {
@@ -79,7 +80,7 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
             return logs::serve(app, &req).await;
         }
     }
-    let reply = verb(&app, &req, &method, &body).await?;
+    let reply = verb(&app, &req, &caller, &method, &body).await?;
     let mut warnings = reply.warnings;
     if let Some(text) = req
         .resource
@@ -94,7 +95,13 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
     Ok(response)
 }
 
-async fn verb(app: &App, req: &Req, method: &Method, bytes: &[u8]) -> ApiResult<Reply> {
+async fn verb(
+    app: &App,
+    req: &Req,
+    caller: &Caller,
+    method: &Method,
+    bytes: &[u8],
+) -> ApiResult<Reply> {
     let parse = || parse_body(bytes, &req.content_type);
     let options = || {
         if bytes.is_empty() {
@@ -109,7 +116,7 @@ async fn verb(app: &App, req: &Req, method: &Method, bytes: &[u8]) -> ApiResult<
         if *method != Method::POST {
             return Err(ApiError::method_not_allowed());
         }
-        return sub::review(app, req, parse()?);
+        return sub::review(app, req, caller, parse()?);
     }
     let written = |reply: Reply| Reply {
         value: read::shape(req, reply.value),
@@ -213,14 +220,9 @@ fn header_of(headers: &HeaderMap, name: &header::HeaderName) -> String {
     values.join(",")
 }
 
-fn authorized(app: &App, headers: &HeaderMap) -> bool {
+fn caller(app: &App, headers: &HeaderMap) -> Option<Caller> {
     let given = header_of(headers, &header::AUTHORIZATION);
-    let Some(token) = given.strip_prefix("Bearer ") else {
-        return false;
-    };
-    // Compared as digests, so that the time says nothing about the token.
-    use sha2::Digest as _;
-    sha2::Sha256::digest(token.trim()) == sha2::Sha256::digest(&app.token)
+    Caller::of_token(given.strip_prefix("Bearer ")?.trim(), &app.token)
 }
 
 fn version() -> Value {

@@ -104,6 +104,12 @@ impl Server {
         &self.app.token
     }
 
+    /// Returns the bearer token of a service account, which reads nearly everything and writes
+    /// only Leases, Events and reviews.
+    pub fn account_token(&self, namespace: &str, name: &str) -> String {
+        crate::auth::account_token(&self.app.token, namespace, name)
+    }
+
     /// True once requests are answered, which is so from the start.
     pub fn ready(&self) -> bool {
         !self.app.shutdown.is_cancelled()

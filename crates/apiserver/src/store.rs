@@ -63,9 +63,12 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Race;
 
+/// Objects of one storage by namespace and name.
+type Shelf = BTreeMap<(String, String), Arc<Object>>;
+
 struct State {
     version: u64,
-    objects: BTreeMap<Arc<str>, BTreeMap<(String, String), Arc<Object>>>,
+    objects: BTreeMap<Arc<str>, Shelf>,
     history: VecDeque<Event>,
     history_bytes: usize,
     /// Watches may start at this version or later.
@@ -96,7 +99,7 @@ impl Store {
     pub fn open_with(path: &Path, events: usize, bytes: usize) -> Result<Self, Error> {
         let (sender, committed) = watch::channel(0);
         let (disk, loaded) = disk::Writer::open(path, sender)?;
-        let mut objects: BTreeMap<Arc<str>, BTreeMap<_, _>> = BTreeMap::new();
+        let mut objects: BTreeMap<Arc<str>, Shelf> = BTreeMap::new();
         for (key, object) in loaded.objects {
             let kind = objects.entry(key.storage).or_default();
             kind.insert((key.namespace, key.name), Arc::new(object));

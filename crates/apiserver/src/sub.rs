@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::auth::{self, Caller};
 use crate::delete;
 use crate::meta;
 use crate::registry::Resource;
@@ -134,8 +135,8 @@ pub(crate) async fn evict(app: &App, req: &Req, body: &Value) -> ApiResult<Reply
 
 /// Answers a request for a service account's token.
 pub(crate) fn token(app: &App, req: &Req, mut body: Value) -> Reply {
-    let _ = req;
-    body["status"] = json!({"token": app.token, "expirationTimestamp": meta::after(3_600)});
+    let token = auth::account_token(&app.token, req.namespace(), req.name());
+    body["status"] = json!({"token": token, "expirationTimestamp": meta::after(3_600)});
     Reply {
         code: 201,
         value: body,
@@ -144,17 +145,13 @@ pub(crate) fn token(app: &App, req: &Req, mut body: Value) -> Reply {
 }
 
 /// Answers a review: everyone who got past authentication may do everything.
-pub(crate) fn review(app: &App, req: &Req, mut body: Value) -> ApiResult<Reply> {
-    let user = json!({"username": "admin", "groups": ["system:masters", "system:authenticated"]});
+pub(crate) fn review(app: &App, req: &Req, caller: &Caller, mut body: Value) -> ApiResult<Reply> {
+    let user = user_info(caller);
     body["status"] = match req.resource.kind.as_str() {
-        "TokenReview" => {
-            let known = meta::text(&body, "/spec/token") == app.token;
-            if known {
-                json!({"authenticated": true, "user": user})
-            } else {
-                json!({"authenticated": false, "error": "unknown token"})
-            }
-        }
+        "TokenReview" => match Caller::of_token(meta::text(&body, "/spec/token"), &app.token) {
+            Some(caller) => json!({"authenticated": true, "user": user_info(&caller)}),
+            None => json!({"authenticated": false, "error": "unknown token"}),
+        },
         "SelfSubjectReview" => json!({"userInfo": user}),
         "SelfSubjectRulesReview" => json!({"incomplete": false,
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
@@ -167,4 +164,12 @@ pub(crate) fn review(app: &App, req: &Req, mut body: Value) -> ApiResult<Reply> 
         value: body,
         warnings: Vec::new(),
     })
+}
+
+fn user_info(caller: &Caller) -> Value {
+    let group = match caller {
+        Caller::Admin => "system:masters",
+        Caller::Account { .. } => "system:serviceaccounts",
+    };
+    json!({"username": caller.user(), "groups": [group, "system:authenticated"]})
 }

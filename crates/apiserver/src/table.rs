@@ -30,7 +30,7 @@ pub(crate) fn of(resource: &Resource, items: &[Value], version: &str, query: &Qu
 }
 
 /// Returns a table of one row for a watch; headings only in the first.
-pub(crate) fn row(resource: &Resource, item: Value, query: &Query, first: bool) -> Value {
+pub(crate) fn row(resource: &Resource, item: &Value, query: &Query, first: bool) -> Value {
     let version = item["metadata"]["resourceVersion"].clone();
     let definitions = if first {
         definitions(resource)
@@ -39,7 +39,7 @@ pub(crate) fn row(resource: &Resource, item: Value, query: &Query, first: bool) 
     };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": version}, "columnDefinitions": definitions,
-        "rows": [one(resource, &item, query)]})
+        "rows": [one(resource, item, query)]})
 }
 
 fn definitions(resource: &Resource) -> Value {

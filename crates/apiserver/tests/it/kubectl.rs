@@ -202,7 +202,7 @@ async fn logs_are_read_from_the_nodes_files() {
         return;
     }
     let store = Store::start().await;
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: n, containers: \
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: here, containers: \
                [{name: c, image: i}]}\n";
     store.ok("create -f -", pod).await;
     let err = store.refused("logs p", "").await;
@@ -232,4 +232,42 @@ async fn logs_are_read_from_the_nodes_files() {
     assert_eq!(store.ok("logs -f p", "").await, "one\ntwo\nthree\n");
     let out = store.ok("get pods", "").await;
     assert!(out.contains("0/1     ExitCode:0"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_account_reads_but_does_not_change() {
+    if !kubectl() {
+        return;
+    }
+    let store = Store::start().await;
+    store.ok("create serviceaccount worker", "").await;
+    store
+        .ok("create secret generic own --from-literal=a=b", "")
+        .await;
+    let token = store
+        .server
+        .as_ref()
+        .unwrap()
+        .account_token("default", "worker");
+    let own = store.dir.path().join("account");
+    let text = std::fs::read_to_string(store.kubeconfig()).unwrap();
+    let admin = store.server.as_ref().unwrap().token().to_owned();
+    std::fs::write(&own, text.replace(&admin, &token)).unwrap();
+    let as_pod = |args: &str| format!("--kubeconfig {} {args}", own.display());
+    store.ok(&as_pod("get secret own"), "").await;
+    store.ok(&as_pod("get pods -A"), "").await;
+    let err = store.refused(&as_pod("get secrets -A"), "").await;
+    assert!(
+        err.contains("system:serviceaccount:default:worker"),
+        "{err}"
+    );
+    let err = store.refused(&as_pod("create configmap c"), "").await;
+    assert!(err.contains("is forbidden"), "{err}");
+    let out = store
+        .ok(
+            &as_pod("auth whoami -o jsonpath={.status.userInfo.username}"),
+            "",
+        )
+        .await;
+    assert_eq!(out, "system:serviceaccount:default:worker");
 }
