@@ -50,7 +50,7 @@ impl App {
 
     fn convert(&self, resource: &Resource, mut value: Value, to: &str) -> ApiResult<Value> {
         match &resource.custom {
-            Some(custom) if custom.webhook_conversion => {
+            Some(_) if self.hooks.converts(&resource.group) => {
                 // Conversion never changes what the store decides.
                 let metadata = value["metadata"].clone();
                 let mut new = self.hooks.convert(value, to).map_err(|error| {

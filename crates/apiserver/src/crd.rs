@@ -147,7 +147,6 @@ pub(crate) fn register(app: &App, definition: &Value) {
     let storage_version = versions(definition)
         .find(|v| v["storage"] == json!(true))
         .map_or("", |v| meta::text(v, "/name"));
-    let webhook = meta::text(definition, "/spec/conversion/strategy") == "Webhook";
     let storage: Arc<str> = Arc::from(storage_of(definition));
     let mut resources = Vec::new();
     for version in versions(definition).filter(|v| v["served"] == json!(true)) {
@@ -181,7 +180,6 @@ pub(crate) fn register(app: &App, definition: &Value) {
             schema: Schema::custom(&openapi),
             custom: Some(Arc::new(Custom {
                 preserve_unknown: definition["spec"]["preserveUnknownFields"] == json!(true),
-                webhook_conversion: webhook,
                 columns: columns(version),
                 deprecation: (version["deprecated"] == json!(true)).then(|| {
                     let text = meta::text(version, "/deprecationWarning");

@@ -52,6 +52,13 @@ pub trait Hooks: Send + Sync + 'static {
     /// The refusal that the caller gets.
     fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<Vec<String>, Refusal>;
 
+    /// True when [`Hooks::convert`] converts the kinds of a group; other custom kinds keep their
+    /// content, and only their `apiVersion` changes.
+    fn converts(&self, group: &str) -> bool {
+        let _ = group;
+        false
+    }
+
     /// Converts `object` to the `apiVersion` `to`.
     ///
     /// # Errors

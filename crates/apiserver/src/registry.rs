@@ -44,8 +44,6 @@ pub struct Custom {
     pub openapi: Value,
     /// True when unknown fields are kept everywhere.
     pub preserve_unknown: bool,
-    /// True when versions are converted by a hook.
-    pub webhook_conversion: bool,
     /// Printer columns.
     pub columns: Vec<Column>,
     /// Text for `kubectl explain` and discovery warnings.

@@ -67,6 +67,43 @@ pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) ->
     faults
 }
 
+/// Returns what is wrong with the name of a new object.
+pub(crate) fn name_fault(resource: &Resource, name: &str) -> Option<String> {
+    let label = matches!(&*resource.storage, "core/namespaces" | "core/services");
+    let limit = if label { 63 } else { 253 };
+    if name.len() > limit {
+        return Some(format!("must be no more than {limit} characters"));
+    }
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let part = |part: &str| {
+        edge(part.chars().next())
+            && edge(part.chars().last())
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    if label {
+        if part(name) {
+            return None;
+        }
+        return Some(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \
+             '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
+             '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                .to_owned(),
+        );
+    }
+    if name.split('.').all(part) {
+        return None;
+    }
+    Some(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
+         or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex \
+         used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .to_owned(),
+    )
+}
+
 fn label_value(value: &str) -> bool {
     let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     value.len() <= 63

@@ -300,7 +300,7 @@ pub(crate) fn validate(
         let fault = if rbac {
             None
         } else {
-            name_fault(resource, name)
+            rules::name_fault(resource, name)
         };
         if let Some(text) = fault {
             causes.push((
@@ -320,42 +320,6 @@ pub(crate) fn validate(
     } else {
         Err(ApiError::invalid(resource, name, &causes))
     }
-}
-
-fn name_fault(resource: &Resource, name: &str) -> Option<String> {
-    let label = matches!(&*resource.storage, "core/namespaces" | "core/services");
-    let limit = if label { 63 } else { 253 };
-    if name.len() > limit {
-        return Some(format!("must be no more than {limit} characters"));
-    }
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let part = |part: &str| {
-        edge(part.chars().next())
-            && edge(part.chars().last())
-            && part
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    };
-    if label {
-        if part(name) {
-            return None;
-        }
-        return Some(
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \
-             '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
-             '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-                .to_owned(),
-        );
-    }
-    if name.split('.').all(part) {
-        return None;
-    }
-    Some(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
-         or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex \
-         used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-            .to_owned(),
-    )
 }
 
 /// What a change does to an object.

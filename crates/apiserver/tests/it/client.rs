@@ -225,3 +225,96 @@ async fn server_side_apply_owns_fields_and_takes_yaml() {
     let container = &after.spec.unwrap().template.spec.unwrap().containers[0];
     assert!(container.env.as_ref().is_none_or(Vec::is_empty));
 }
+
+struct Doubling;
+
+impl weir_apiserver::Hooks for Doubling {
+    fn admit(
+        &self,
+        request: &mut weir_apiserver::AdmissionRequest<'_>,
+    ) -> Result<Vec<String>, weir_apiserver::Refusal> {
+        if request.kind == "ConfigMap" && request.object["data"]["a"] == "refuse" {
+            return Err(weir_apiserver::Refusal {
+                code: 422,
+                reason: "Invalid".to_owned(),
+                message: "refused by the hook".to_owned(),
+                causes: vec![("FieldValueInvalid".into(), "no".into(), "data.a".into())],
+            });
+        }
+        Ok(Vec::new())
+    }
+
+    fn converts(&self, group: &str) -> bool {
+        group == "example.com"
+    }
+
+    fn convert(
+        &self,
+        mut object: serde_json::Value,
+        to: &str,
+    ) -> Result<serde_json::Value, String> {
+        let size = object["spec"]["size"].as_i64().unwrap_or(0);
+        object["spec"]["size"] = json!(if to.ends_with("v2") {
+            size * 2
+        } else {
+            size / 2
+        });
+        object["apiVersion"] = json!(to);
+        Ok(object)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_refuse_and_convert() {
+    let store = Store::with(std::sync::Arc::new(Doubling)).await;
+    let client = store.client().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    let mut bad = map("bad");
+    bad.data
+        .as_mut()
+        .unwrap()
+        .insert("a".to_owned(), "refuse".to_owned());
+    let Err(kube::Error::Api(error)) = maps.create(&PostParams::default(), &bad).await else {
+        panic!()
+    };
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (422, "refused by the hook")
+    );
+
+    let mut definition: serde_json::Value = serde_saphyr::from_str(super::kit::DEFINITION).unwrap();
+    let mut second = definition["spec"]["versions"][0].clone();
+    second["name"] = json!("v2");
+    second["storage"] = json!(false);
+    definition["spec"]["versions"]
+        .as_array_mut()
+        .unwrap()
+        .push(second);
+    let resource = |version: &str, kind: &str, group: &str| {
+        kube::core::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, kind))
+    };
+    let definitions: Api<kube::core::DynamicObject> = Api::all_with(
+        client.clone(),
+        &resource("v1", "CustomResourceDefinition", "apiextensions.k8s.io"),
+    );
+    let params = PatchParams::apply("t");
+    definitions
+        .patch("widgets.example.com", &params, &Patch::Apply(&definition))
+        .await
+        .unwrap();
+    let of = |version: &str| -> Api<kube::core::DynamicObject> {
+        Api::default_namespaced_with(client.clone(), &resource(version, "Widget", "example.com"))
+    };
+    let widget: serde_json::Value = serde_saphyr::from_str(super::kit::WIDGET).unwrap();
+    of("v1")
+        .patch("one", &params, &Patch::Apply(&widget))
+        .await
+        .unwrap();
+    assert_eq!(of("v2").get("one").await.unwrap().data["spec"]["size"], 6);
+    let patch = Patch::Merge(json!({"spec": {"size": 10}}));
+    of("v2")
+        .patch("one", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    assert_eq!(of("v1").get("one").await.unwrap().data["spec"]["size"], 5);
+}

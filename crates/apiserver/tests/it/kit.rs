@@ -69,6 +69,7 @@ impl Store {
                 .args(args)
                 .env("KUBECONFIG", kubeconfig)
                 .env("HOME", home)
+                .env("KUBE_EDITOR", "true")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())

@@ -271,3 +271,112 @@ async fn a_pods_account_reads_but_does_not_change() {
         .await;
     assert_eq!(out, "system:serviceaccount:default:worker");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_definitions_are_served_and_explained() {
+    if !kubectl() {
+        return;
+    }
+    let store = Store::start().await;
+    for definition in weir_api::crds::own()
+        .into_iter()
+        .chain(weir_api::crds::foreign())
+    {
+        store
+            .ok("apply --server-side -f -", &definition.to_string())
+            .await;
+    }
+    let service = "
+apiVersion: serving.kserve.io/v1alpha1
+kind: LLMInferenceService
+metadata: {name: basic, labels: {app: x}}
+spec:
+  model: {uri: 'hf://a/b', name: a/b}
+  replicas: 2
+  router: {route: {}, gateway: {}}
+  template:
+    containers:
+    - {name: main, resources: {limits: {cpu: '1', memory: 1Gi}}}
+";
+    store.ok("apply -f -", service).await;
+    let out = store.ok("get llmisvc", "").await;
+    assert!(out.starts_with("NAME") && out.contains("basic"), "{out}");
+    let out = store.ok("explain llmisvc.spec.replicas", "").await;
+    assert!(out.contains("FIELD: replicas"), "{out}");
+    let err = store
+        .refused("apply -f -", &service.replace("replicas: 2", "replicaz: 2"))
+        .await;
+    assert!(err.contains("unknown field \"spec.replicaz\""), "{err}");
+    store.ok("annotate llmisvc basic a=b", "").await;
+    store.ok("label llmisvc basic app-", "").await;
+    let edit = "edit llmisvc basic -o json";
+    let (_, out, err) = store.kubectl(edit, "").await;
+    assert!((out + &err).contains("cancelled"), "{err}");
+    let out = store.ok("api-resources", "").await;
+    assert!(
+        out.contains("httproutes") && out.contains("leaderworkersets"),
+        "{out}"
+    );
+    let begun = std::time::Instant::now();
+    store.ok("delete llmisvc basic --timeout=5s", "").await;
+    eprintln!("delete took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_have_both_shapes_and_watches_print_tables() {
+    if !kubectl() {
+        return;
+    }
+    let store = Store::start().await;
+    let event = "
+apiVersion: events.k8s.io/v1
+kind: Event
+metadata: {name: e, namespace: default}
+type: Normal
+reason: Started
+note: it runs
+action: Start
+eventTime: '2026-01-01T00:00:00.000000Z'
+reportingController: weir
+reportingInstance: weir-0
+regarding: {kind: Pod, name: p, namespace: default}
+";
+    store.ok("create -f -", event).await;
+    let out = store
+        .ok("get events --field-selector involvedObject.name=p", "")
+        .await;
+    assert!(out.contains("Started   pod/p    it runs"), "{out}");
+    let out = store
+        .ok(
+            "get events --field-selector involvedObject.name=q -o name",
+            "",
+        )
+        .await;
+    assert_eq!(out, "");
+    let out = store
+        .ok("get events.v1.events.k8s.io e -o jsonpath={.note}", "")
+        .await;
+    assert_eq!(out, "it runs");
+    store.ok("create configmap m", "").await;
+    let (_, out, err) = store
+        .kubectl("get configmap m --watch --request-timeout=1s", "")
+        .await;
+    assert!(out.contains("NAME   DATA   AGE\nm      0"), "{out}{err}");
+    let out = store
+        .ok(
+            "get --raw /api/v1/namespaces/default/configmaps?labelSelector=none",
+            "",
+        )
+        .await;
+    assert!(out.contains("\"items\":[]"), "{out}");
+    store
+        .ok("wait --for=delete configmap/absent --timeout=1s", "")
+        .await;
+    let err = store.refused("create configmap Bad_Name", "").await;
+    assert!(
+        err.contains("a lowercase RFC 1123 subdomain must consist of"),
+        "{err}"
+    );
+    let err = store.refused("delete namespace default", "").await;
+    assert!(err.contains("this namespace may not be deleted"), "{err}");
+}
