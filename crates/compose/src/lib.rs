@@ -3,6 +3,7 @@
 //! [`select`] says which presets a service asks for, [`compose`] merges them in order (the service
 //! wins over all) and then evaluates the templates in the merged spec's strings.
 
+mod origin;
 pub mod presets;
 mod render;
 
@@ -12,6 +13,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use weir_merge::compose_merge;
 use weir_schema::Node;
+
+use crate::origin::Origins;
 
 /// One layer below the service.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,13 +82,15 @@ pub enum Error {
 
 /// Returns the suffixes of the presets that `service` asks for, in merge order.
 pub fn select(service: &Value) -> Vec<&'static str> {
-    let mut selected = vec!["config-llm-template"];
-    let route = service.pointer("/spec/router/route");
-    let own = route.is_some_and(|route| route.pointer("/http/refs").is_some());
-    if route.is_some_and(Value::is_object) && !own {
-        selected.push("config-llm-router-route");
-    }
-    selected
+    let route = service
+        .pointer("/spec/router/route")
+        .filter(|route| route.is_object());
+    let references = route
+        .and_then(|route| route.pointer("/http/refs"))
+        .and_then(Value::as_array);
+    let managed = route.is_some() && references.is_none_or(Vec::is_empty);
+    let route = managed.then_some("config-llm-router-route");
+    route.into_iter().chain(["config-llm-template"]).collect()
 }
 
 /// Schema of the spec: it says which lists are merged by key (containers and env by name, ...).
@@ -103,44 +108,36 @@ static SPEC: LazyLock<Node> = LazyLock::new(|| {
 /// When a template cannot be evaluated.
 pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result<Effective, Error> {
     let node = &*SPEC;
-    let mut spec = json!({});
-    let mut origins = BTreeMap::new();
-    let own = Config {
-        name: "service".to_owned(),
-        namespace: String::new(),
-        spec: service["spec"].clone(),
-    };
-    for layer in configs.iter().chain([&own]) {
-        let merged = compose_merge(&spec, &layer.spec, node);
-        note_origins(&spec, &merged, &layer.name, &mut origins);
-        spec = merged;
-    }
     let name = service
         .pointer("/metadata/name")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if spec
-        .pointer("/model/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .is_empty()
-        && spec["model"].is_object()
+    let mut own = service.get("spec").cloned().unwrap_or_else(|| json!({}));
+    // A name that is only the default gives way to that of a config.
+    if model_name(&own) == Some(name)
+        && configs
+            .iter()
+            .any(|config| model_name(&config.spec).is_some())
+        && let Some(model) = own.get_mut("model").and_then(Value::as_object_mut)
     {
+        model.remove("name");
+    }
+    let mut spec = json!({});
+    let mut origins = Origins::default();
+    let layers = configs
+        .iter()
+        .map(|config| (config.origin(), config.spec.clone()));
+    for (origin, mut layer) in layers.chain([("service".to_owned(), own)]) {
+        drop_default_rules(&mut layer);
+        spec = compose_merge(&spec, &layer, node);
+        origins.note(&layer, &spec, &origin, node);
+    }
+    if model_name(&spec).is_none() && spec.get("model").is_some_and(Value::is_object) {
         spec["model"]["name"] = Value::from(name);
     }
-    let root = json!({
-        "ObjectMeta": service["metadata"],
-        "Name": name,
-        "Namespace": service.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default"),
-        "Spec": spec,
-        "GlobalConfig": {
-            "IngressGatewayName": globals.gateway_name,
-            "IngressGatewayNamespace": globals.gateway_namespace,
-            "ModelBasedRoutingHeaderName": globals.model_header,
-            "EnableTLS": globals.tls,
-        },
-    });
-    render::leaves(&mut spec, "", &root, &origins)?;
+    let by_pointer = origins.by_pointer(&spec, node);
+    render::spec(&mut spec, service, globals, node, &by_pointer)?;
+    let origins = origins.by_pointer(&spec, node);
     let applied = configs.iter().map(|config| config.name.clone()).collect();
     Ok(Effective {
         spec,
@@ -149,50 +146,31 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
     })
 }
 
-/// Records `layer` for every leaf of `after` that `before` does not have with the same value.
-fn note_origins(
-    before: &Value,
-    after: &Value,
-    layer: &str,
-    origins: &mut BTreeMap<String, String>,
-) {
-    let mut old = BTreeMap::new();
-    collect(before, String::new(), &mut old);
-    let mut new = BTreeMap::new();
-    collect(after, String::new(), &mut new);
-    // List indices move when lists merge: a value keeps its origin if it stood anywhere before.
-    let known: BTreeMap<String, String> = old
-        .iter()
-        .filter_map(|(path, value)| Some((value.clone(), origins.get(path)?.clone())))
-        .collect();
-    *origins = new
-        .into_iter()
-        .map(|(path, value)| {
-            let origin = match (old.get(&path) == Some(&value), known.get(&value)) {
-                (true, _) => origins.get(&path).cloned(),
-                (false, Some(origin)) if path.contains("/0") => Some(origin.clone()),
-                _ => None,
-            };
-            (path, origin.unwrap_or_else(|| layer.to_owned()))
-        })
-        .collect();
+impl Config {
+    fn origin(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
+    }
 }
 
-fn collect(value: &Value, path: String, into: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                collect(value, format!("{path}/{key}"), into);
-            }
-        }
-        Value::Array(list) if !list.is_empty() => {
-            for (index, value) in list.iter().enumerate() {
-                collect(value, format!("{path}/{index}"), into);
-            }
-        }
-        leaf => {
-            into.insert(path, leaf.to_string());
-        }
+fn model_name(spec: &Value) -> Option<&str> {
+    spec.pointer("/model/name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
+}
+
+/// One rule that only matches `/` is what other versions of the CRD fill in where rules are absent; taken at
+/// its word it would replace every rule of the preset by one that leads nowhere.
+fn drop_default_rules(spec: &mut Value) {
+    let filled = json!([{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]);
+    if let Some(route) = spec
+        .pointer_mut("/router/route/http/spec")
+        .and_then(Value::as_object_mut)
+        && route.get("rules") == Some(&filled)
+    {
+        route.remove("rules");
     }
 }

@@ -20,10 +20,15 @@ fn containers_and_their_environment_are_merged_by_name() {
             "template": {"containers": [{"name": "main", "env": [{"name": "B", "value": "2"}]}]},
         },
     });
-    let spec = compose(&service, &[config], &Globals::default()).unwrap().spec;
+    let spec = compose(&service, &[config], &Globals::default())
+        .unwrap()
+        .spec;
     let containers = spec["template"]["containers"].as_array().unwrap();
     assert_eq!(containers.len(), 2);
-    let main = containers.iter().find(|container| container["name"] == "main").unwrap();
+    let main = containers
+        .iter()
+        .find(|container| container["name"] == "main")
+        .unwrap();
     assert_eq!(main["image"], "base");
     let environment = main["env"].as_array().unwrap();
     assert_eq!(environment.len(), 2);

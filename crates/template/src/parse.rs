@@ -85,14 +85,14 @@ pub(crate) fn parse(
             at,
             "unexpected {{else}}: there is no open if, with or range",
         ),
-        End::End(at) => parser.fail(at, "unexpected {{end}}: there is no open if, with or range"),
+        End::Close(at) => parser.fail(at, "unexpected {{end}}: there is no open if, with or range"),
     }
 }
 
 /// What stopped a list of nodes.
 enum End {
     Input,
-    End(usize),
+    Close(usize),
     /// Behind the word `else`, before what follows it.
     Else(usize),
 }
@@ -168,7 +168,7 @@ impl<'t> Parser<'t> {
             match keyword {
                 "end" => {
                     self.close("{{end}}")?;
-                    break End::End(at);
+                    break End::Close(at);
                 }
                 "else" => break End::Else(at),
                 "if" | "with" | "range" => nodes.push(self.control(keyword, at)?),
@@ -230,7 +230,7 @@ impl<'t> Parser<'t> {
         self.variables = outer;
         self.loops = loops;
         match end {
-            End::End(_) => {
+            End::Close(_) => {
                 self.defined.insert(name.clone(), body);
                 Ok((name, pipe))
             }
@@ -256,7 +256,7 @@ impl<'t> Parser<'t> {
                 }
                 otherwise.push(self.control(keyword, at)?);
                 self.depth -= 1;
-                end = End::End(at);
+                end = End::Close(at);
             } else {
                 self.close("{{else}}")?;
                 (otherwise, end) = self.list()?;
@@ -264,7 +264,7 @@ impl<'t> Parser<'t> {
         }
         self.variables.truncate(scope);
         match end {
-            End::End(_) => {}
+            End::Close(_) => {}
             End::Input => return self.fail(at, format!("{{{{{keyword}}}}} has no {{{{end}}}}")),
             End::Else(at) => {
                 return self.fail(at, format!("second {{{{else}}}} of one {{{{{keyword}}}}}"));
