@@ -318,3 +318,53 @@ async fn hooks_refuse_and_convert() {
         .unwrap();
     assert_eq!(of("v1").get("one").await.unwrap().data["spec"]["size"], 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_applied_alone_and_many_writers_are_served() {
+    let store = Store::start().await;
+    let client = store.client().await;
+    let api: Api<Deployment> = Api::default_namespaced(client.clone());
+    let value: serde_json::Value = serde_saphyr::from_str(DEPLOYMENT).unwrap();
+    api.patch("web", &PatchParams::apply("weir"), &Patch::Apply(&value))
+        .await
+        .unwrap();
+    let status = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 99}, "status": {"readyReplicas": 2, "replicas": 2}});
+    let after = api
+        .patch_status(
+            "web",
+            &PatchParams::apply("node").force(),
+            &Patch::Apply(&status),
+        )
+        .await
+        .unwrap();
+    assert_eq!(after.status.unwrap().ready_replicas, Some(2));
+    assert_eq!(after.spec.unwrap().replicas, Some(2));
+    assert_eq!(after.metadata.generation, Some(1));
+    // The next apply of the object keeps the status.
+    let after = api
+        .patch("web", &PatchParams::apply("weir"), &Patch::Apply(&value))
+        .await
+        .unwrap();
+    assert_eq!(after.status.unwrap().ready_replicas, Some(2));
+
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let writes = (0..200).map(|n| {
+        let maps = maps.clone();
+        async move {
+            maps.create(&PostParams::default(), &map(&format!("m{n}")))
+                .await
+        }
+    });
+    let begun = std::time::Instant::now();
+    futures::future::try_join_all(writes).await.unwrap();
+    eprintln!("200 concurrent creates took {:?}", begun.elapsed());
+    assert_eq!(
+        maps.list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        200
+    );
+}
