@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
-use weir_merge::compose_merge;
+use weir_merge::try_compose_merge;
 use weir_schema::Node;
 
 use crate::origin::Origins;
@@ -66,6 +66,14 @@ pub struct Effective {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
+    /// A layer cannot be put on top of those below it.
+    #[error("config {config:?}: spec.{problem}")]
+    Merge {
+        /// The layer, `service` for the service itself.
+        config: String,
+        /// Which field, and what is wrong with it.
+        problem: String,
+    },
     /// A template cannot be evaluated.
     #[error("config {config:?}, field {field}: {problem}, in {text:?}")]
     Template {
@@ -105,7 +113,7 @@ static SPEC: LazyLock<Node> = LazyLock::new(|| {
 /// Merges `configs` in order, the service on top, and evaluates the templates of the result.
 ///
 /// # Errors
-/// When a template cannot be evaluated.
+/// When an item of a keyed list has no key, or a template cannot be evaluated.
 pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result<Effective, Error> {
     let node = &*SPEC;
     let name = service
@@ -129,7 +137,10 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         .map(|config| (config.origin(), config.spec.clone()));
     for (origin, mut layer) in layers.chain([("service".to_owned(), own)]) {
         drop_default_rules(&mut layer);
-        spec = compose_merge(&spec, &layer, node);
+        spec = try_compose_merge(&spec, &layer, node).map_err(|error| Error::Merge {
+            config: origin.clone(),
+            problem: error.to_string(),
+        })?;
         origins.note(&layer, &spec, &origin, node);
     }
     if model_name(&spec).is_none() && spec.get("model").is_some_and(Value::is_object) {

@@ -168,6 +168,9 @@ fn errors_name_config_field_and_place() {
         let error = compose(&service, &[config], &Globals::default()).expect_err(text);
         report.push_str(&format!("{error}\n"));
     }
+    let unnamed = json!({"template": {"containers": [{"image": "i"}]}});
+    let error = effective(&service(&unnamed), &Globals::default()).expect_err("no name");
+    report.push_str(&format!("{error}\n"));
     insta::assert_snapshot!(report);
 }
 
