@@ -71,14 +71,19 @@ impl Authority {
         }
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::<String>::new())?;
-        params.distinguished_name.push(DnType::CommonName, "weir local authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "weir local authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
         let pem = certificate.pem();
         write_private(&key_path, &key.serialize_pem())?;
         write_private(&certificate_path, &pem)?;
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
+        Ok(Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// Returns the authority's certificate, PEM.
@@ -114,7 +119,9 @@ impl Identity {
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -125,7 +132,10 @@ impl Identity {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let in_file = |source| Error::File { path: path.to_owned(), source };
+    let in_file = |source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -136,12 +146,17 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         .mode(0o600)
         .open(&temporary)
         .map_err(in_file)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(in_file)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(in_file)?;
     fs::rename(&temporary, path).map_err(in_file)
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

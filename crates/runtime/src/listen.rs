@@ -35,9 +35,13 @@ pub fn effective(address: SocketAddr, pod_ip: Option<IpAddr>) -> SocketAddr {
 /// # Errors
 /// When the address is taken or not allowed.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    let pod_ip = std::env::var(POD_IP).ok().and_then(|text| text.parse().ok());
+    let pod_ip = std::env::var(POD_IP)
+        .ok()
+        .and_then(|text| text.parse().ok());
     let address = effective(address, pod_ip);
-    TcpListener::bind(address).await.map_err(|source| Error { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error { address, source })
 }
 
 #[cfg(test)]
@@ -54,7 +58,11 @@ mod tests {
             ("0.0.0.0:8000", None, "0.0.0.0:8000"),
         ];
         for (asked, pod_ip, bound) in rows {
-            assert_eq!(effective(asked.parse().unwrap(), pod_ip).to_string(), bound, "{asked}");
+            assert_eq!(
+                effective(asked.parse().unwrap(), pod_ip).to_string(),
+                bound,
+                "{asked}"
+            );
         }
     }
 }

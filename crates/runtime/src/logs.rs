@@ -16,8 +16,9 @@ pub enum Format {
 pub fn init(level: &str, format: Format) {
     let filter = std::env::var("WEIR_LOG").unwrap_or_else(|_| level.to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // An error only says that a subscriber is installed already.
     let _ = match format {
         Format::Text => builder.try_init(),

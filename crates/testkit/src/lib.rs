@@ -105,11 +105,21 @@ impl Cluster {
             plural: "customresourcedefinitions".into(),
         };
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        for definition in weir_api::crds::own().iter().chain(&weir_api::crds::foreign()) {
-            let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("");
-            api.patch(name, &PatchParams::apply("weir-test").force(), &Patch::Apply(definition))
-                .await
-                .with_context(|| format!("install definition {name:?}"))?;
+        for definition in weir_api::crds::own()
+            .iter()
+            .chain(&weir_api::crds::foreign())
+        {
+            let name = definition
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or("");
+            api.patch(
+                name,
+                &PatchParams::apply("weir-test").force(),
+                &Patch::Apply(definition),
+            )
+            .await
+            .with_context(|| format!("install definition {name:?}"))?;
             kube::runtime::wait::await_condition(
                 Api::all(self.client.clone()),
                 name,

@@ -1,3 +1,11 @@
-//! The weir program.
+//! The `weir` program: one module a command; each reads its input, calls a crate and prints.
 
-fn main() {}
+mod cli;
+mod up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weir_local::install_crypto();
+    cli::run(std::env::args_os().collect())
+}

@@ -1,0 +1,65 @@
+//! The command line: which command runs, by its name or by the name of the program.
+//!
+//! A container image may start the program as `vllm`, `epp` or another component's name; the base
+//! name of the program then selects the command.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::up;
+
+/// Runs large language models from one resource, on Kubernetes or on this machine.
+#[derive(Parser)]
+#[command(name = "weir", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves manifests on this machine: store, controller, node and gateway in one process
+    Up(Box<up::Arguments>),
+    /// Prints the custom resource definitions as YAML documents (install with `kubectl apply --server-side -f -`)
+    Crds,
+    /// Runs the simulated engine with a `vllm serve` command line
+    #[command(disable_help_flag = true)]
+    Engine {
+        /// The words after `vllm`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Runs the command that `arguments` name; the first word is the program.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    // These two are called by the node with a container's own words, which clap must not read.
+    let rest = || arguments.iter().skip(2).cloned().collect::<Vec<_>>();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("node-shim") => return weir_node::shim::main(rest()),
+        Some("node-stage") => return weir_node::stage::main(rest()),
+        Some("engine") => return weir_engine::main(rest()),
+        _ => {}
+    }
+    let program = arguments.first().map(Path::new).and_then(Path::file_name);
+    if program.is_some_and(|name| name == "vllm") {
+        return weir_engine::main(arguments.into_iter().skip(1).collect());
+    }
+    match Cli::parse_from(arguments).command {
+        Command::Up(arguments) => up::run(*arguments),
+        Command::Crds => crds(),
+        Command::Engine { arguments } => weir_engine::main(arguments),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the output of the command")]
+fn crds() -> ExitCode {
+    for definition in weir_api::crds::own() {
+        // JSON is YAML, and what `kubectl` reads.
+        println!("---\n{definition:#}");
+    }
+    ExitCode::SUCCESS
+}

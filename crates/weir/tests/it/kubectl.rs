@@ -1,0 +1,99 @@
+//! The real `kubectl` against one instance, command by command.
+
+use crate::instance::{Instance, has_kubectl, processes_of, root};
+
+#[test]
+fn kubectl_sees_and_changes_a_service() {
+    if !has_kubectl() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("d");
+    let manifest = root().join("examples/basic.yaml");
+    let manifest = manifest.to_str().unwrap();
+    let mut weir = Instance::start(&data, &[], &[]);
+    weir.await_line("export KUBECONFIG");
+    weir.kubectl_ok(&["apply", "-f", manifest]);
+    weir.kubectl_ok(&[
+        "wait",
+        "--for=condition=Ready",
+        "llmisvc/basic-llm",
+        "--timeout=60s",
+    ]);
+    let columns = weir.kubectl_ok(&["get", "llmisvc"]);
+    for word in ["NAME", "URL", "READY", "AGE", "basic-llm", "True"] {
+        assert!(columns.contains(word), "{word} not in {columns}");
+    }
+    let wide = weir.kubectl_ok(&["get", "deploy,rs,pods,svc,httproute", "-o", "wide"]);
+    for word in [
+        "deployment.apps/basic-llm-kserve",
+        "2/2",
+        "Running",
+        "basic-llm-kserve-route",
+    ] {
+        assert!(wide.contains(word), "{word} not in {wide}");
+    }
+    weir.kubectl_ok(&[
+        "rollout",
+        "status",
+        "deployment/basic-llm-kserve",
+        "--timeout=60s",
+    ]);
+    let described = weir.kubectl_ok(&["describe", "llmisvc", "basic-llm"]);
+    assert!(described.contains("Conditions"), "{described}");
+    weir.kubectl_ok(&["describe", "pods"]);
+    let events = weir.kubectl_ok(&["get", "events"]);
+    assert!(events.contains("Started"), "{events}");
+    let explained = weir.kubectl_ok(&["explain", "llmisvc.spec.parallelism"]);
+    assert!(explained.contains("tensor"), "{explained}");
+    let logs = weir.kubectl_ok(&["logs", "deployment/basic-llm-kserve", "-c", "main"]);
+    assert!(!logs.is_empty());
+
+    // Without replicas in the service a scale of the deployment would stay; with it, it is put back.
+    weir.kubectl_ok(&["scale", "deployment", "basic-llm-kserve", "--replicas=1"]);
+    let replicas = [
+        "get",
+        "deploy",
+        "basic-llm-kserve",
+        "-o",
+        "jsonpath={.spec.replicas}/{.status.readyReplicas}",
+    ];
+    weir.kubectl_until(&replicas, |text| text == "2/2");
+    for (count, shown) in [("5", "5/5"), ("0", "0/"), ("2", "2/2")] {
+        let patch = format!(r#"{{"spec":{{"replicas":{count}}}}}"#);
+        weir.kubectl_ok(&[
+            "patch",
+            "llmisvc",
+            "basic-llm",
+            "--type=merge",
+            "-p",
+            &patch,
+        ]);
+        weir.kubectl_until(&replicas, |text| text == shown);
+    }
+    let diff = weir.kubectl(&["diff", "-f", manifest]);
+    assert_eq!(
+        diff.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&diff.stderr)
+    );
+    weir.kubectl_ok(&[
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        manifest,
+    ]);
+
+    weir.kubectl_ok(&["delete", "llmisvc", "basic-llm", "--timeout=60s"]);
+    weir.kubectl_until(
+        &["get", "deploy,rs,pods,svc,httproute", "-o", "name"],
+        |text| !text.contains("basic-llm"),
+    );
+    let left: Vec<_> = processes_of(&data)
+        .into_iter()
+        .filter(|line| line.contains("node-"))
+        .collect();
+    assert!(left.is_empty(), "{left:#?}");
+}
