@@ -41,7 +41,7 @@ struct Settings {
 }
 
 /// Runs `serve MODEL [flags]` until SIGTERM; status 2 for a command line that cannot be used.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
+pub fn main(arguments: &[OsString]) -> ExitCode {
     weir_runtime::install_crypto();
     weir_runtime::logs::init("info", weir_runtime::logs::Format::Text);
     let words: Vec<String> = arguments
@@ -252,7 +252,7 @@ async fn complete(engine: Arc<Engine>, request: Request<Incoming>, chat: bool) -
     }
     let limit = asked["max_completion_tokens"]
         .as_u64()
-        .or(asked["max_tokens"].as_u64());
+        .or_else(|| asked["max_tokens"].as_u64());
     let count = usize::try_from(limit.unwrap_or(DEFAULT_MAX_TOKENS).clamp(1, 4096)).unwrap_or(16);
     let prompt_text = prompt.to_string();
     let completion = Completion {

@@ -63,7 +63,7 @@ enum Error {
 
 /// Runs one machine as `options` say. Returns status 0 after a signal or when everything asked for
 /// is ready, else 1.
-pub fn up(options: Options) -> ExitCode {
+pub fn up(options: &Options) -> ExitCode {
     weir_runtime::install_crypto();
     weir_runtime::logs::init("warn", weir_runtime::logs::Format::Text);
     let report = Report::default();
@@ -89,7 +89,7 @@ pub fn up(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(Box::pin(run(&options, &sources, &report)));
+    let outcome = runtime.block_on(Box::pin(run(options, &sources, &report)));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -102,7 +102,7 @@ pub fn up(options: Options) -> ExitCode {
 
 async fn run(options: &Options, sources: &[files::Source], report: &Report) -> Result<bool, Error> {
     raise_file_limit();
-    let (engine, engine_words) = choose_engine(options.engine.clone())?;
+    let (engine, engine_words) = choose_engine(options.engine)?;
     let directory = match &options.data_dir {
         Some(path) => path.clone(),
         None => claim::default_data_dir(options.listen.port())?,
@@ -394,9 +394,9 @@ fn choose_engine(asked: Engine) -> Result<(weir_node::EngineChoice, String), Err
 /// Raises the open-file limit to the hard limit: every pod, connection and watch needs some.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            tracing::debug!(%error, "Open-file limit stays");
-        }
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!(%error, "Open-file limit stays");
     }
 }

@@ -385,13 +385,13 @@ impl PodRun {
             else {
                 continue;
             };
-            if let Err(error) = std::net::TcpListener::bind((ip, number)) {
-                if error.kind() == std::io::ErrorKind::AddrInUse {
-                    let message = format!(
-                        "port {number} is used by another program on every address of this machine; stop it"
-                    );
-                    return Err(("PortInUse", message));
-                }
+            if let Err(error) = std::net::TcpListener::bind((ip, number))
+                && error.kind() == std::io::ErrorKind::AddrInUse
+            {
+                let message = format!(
+                    "port {number} is used by another program on every address of this machine; stop it"
+                );
+                return Err(("PortInUse", message));
             }
         }
         let home = self.home();
@@ -740,10 +740,10 @@ impl PodRun {
     }
 
     fn update(&self, name: &str, change: impl FnOnce(&mut Seen)) {
-        if let Ok(mut seen) = self.seen.lock() {
-            if let Some(entry) = seen.get_mut(name) {
-                change(entry);
-            }
+        if let Ok(mut seen) = self.seen.lock()
+            && let Some(entry) = seen.get_mut(name)
+        {
+            change(entry);
         }
         self.changed.notify_one();
     }

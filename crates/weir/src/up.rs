@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    weir_local::up(Options {
+    weir_local::up(&Options {
         files: arguments.files,
         listen: arguments.listen,
         api_listen: arguments.api_listen,

@@ -1,5 +1,11 @@
 //! End-to-end tests: real processes of this program, real clients, as a user has them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says what it skips"
+)]
+
 mod bad_input;
 mod crash;
 mod instance;
