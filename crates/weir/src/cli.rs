@@ -41,17 +41,17 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("node-shim") => return weir_node::shim::main(rest()),
         Some("node-stage") => return weir_node::stage::main(rest()),
-        Some("engine") => return weir_engine::main(&rest()),
+        Some("engine") => return weir_engine::main(rest()),
         _ => {}
     }
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     if program.is_some_and(|name| name == "vllm") {
-        return weir_engine::main(&arguments[1..]);
+        return weir_engine::main(arguments.into_iter().skip(1).collect());
     }
     match Cli::parse_from(arguments).command {
         Command::Up(arguments) => up::run(*arguments),
         Command::Crds => crds(),
-        Command::Engine { arguments } => weir_engine::main(&arguments),
+        Command::Engine { arguments } => weir_engine::main(arguments),
     }
 }
 

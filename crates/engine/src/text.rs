@@ -1,0 +1,254 @@
+//! Answers without a model: a stand-in for a tokenizer, canned sentences and their length.
+
+use crate::options::Mode;
+
+const SENTENCES: [&str; 12] = [
+    "The river turns slowly past the old mill.",
+    "Every bridge in the valley was built twice.",
+    "A careful answer begins with a plain question.",
+    "Morning light reached the harbour before the boats did.",
+    "She counted the steps and wrote the number down.",
+    "Rain on the roof made the room seem smaller.",
+    "Two roads meet where the market used to be.",
+    "The machine hums, waits, and starts again.",
+    "Nobody remembers who planted the tall trees.",
+    "A short letter can take a whole day to write.",
+    "The map was right, but the coast had moved.",
+    "In winter the lake keeps the shape of the wind.",
+];
+
+/// What an answer says and why it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its tokens; together they are its text.
+    pub tokens: Vec<String>,
+    /// `stop` or `length`.
+    pub reason: &'static str,
+}
+
+/// Splits text into tokens: a word with the blank before it, or one other character.
+#[must_use]
+pub fn tokens(text: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut word = String::new();
+    for character in text.chars() {
+        let joins = character.is_alphanumeric();
+        let begins =
+            word.is_empty() || (joins && (word == " " || word.ends_with(char::is_alphanumeric)));
+        if !begins {
+            out.push(std::mem::take(&mut word));
+        }
+        word.push(character);
+        if !joins && character != ' ' {
+            out.push(std::mem::take(&mut word));
+        }
+    }
+    if !word.is_empty() {
+        out.push(word);
+    }
+    out
+}
+
+/// What is asked of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Where it comes from.
+    pub mode: Mode,
+    /// What an echo repeats and a canned answer is chosen by.
+    pub prompt: &'a str,
+    /// Seed and number of the copy.
+    pub seed: u64,
+    /// Most tokens.
+    pub limit: u64,
+    /// Whether the client gave the limit.
+    pub limited: bool,
+    /// Least tokens.
+    pub least: u64,
+    /// Whether exactly the limit is generated.
+    pub exact: bool,
+}
+
+/// The answer to `ask`; the same for the same words.
+#[must_use]
+pub fn answer(ask: Ask<'_>) -> Answer {
+    if ask.mode == Mode::Echo {
+        let mut tokens = tokens(ask.prompt);
+        if tokens.is_empty() {
+            // The end token counts, though it adds no text.
+            tokens.push(String::new());
+        }
+        let reason = if tokens.len() as u64 >= ask.limit {
+            "length"
+        } else {
+            "stop"
+        };
+        return Answer { tokens, reason };
+    }
+    let mut random = Random(hash(ask.prompt) ^ ask.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let count = if ask.exact {
+        ask.limit
+    } else {
+        length(&mut random, ask.limit, ask.limited)
+    };
+    let count = count.max(ask.least).clamp(1, ask.limit.max(1));
+    let mut out: Vec<String> = Vec::new();
+    let mut first = true;
+    while (out.len() as u64) < count {
+        let sentence = SENTENCES[random.below(SENTENCES.len() as u64) as usize];
+        let text = if first {
+            sentence.to_owned()
+        } else {
+            format!(" {sentence}")
+        };
+        first = false;
+        out.extend(tokens(&text));
+    }
+    out.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    let reason = if count >= ask.limit { "length" } else { "stop" };
+    Answer {
+        tokens: out,
+        reason,
+    }
+}
+
+fn length(random: &mut Random, limit: u64, limited: bool) -> u64 {
+    if !limited {
+        if limit < 20 {
+            return 1 + random.below(limit.max(1));
+        }
+        for _ in 0..100 {
+            // The sum of twelve uniform values is close enough to a normal one.
+            let sum: f64 = (0..12).map(|_| random.unit()).sum();
+            let drawn = 40.0 + 20.0 * (sum - 6.0);
+            if drawn >= 1.0 && drawn as u64 <= limit {
+                return drawn.round() as u64;
+            }
+        }
+        return 40.min(limit);
+    }
+    if limit <= 1 {
+        return limit;
+    }
+    if limit <= 6 {
+        return 1 + random.below(limit);
+    }
+    let draw = random.unit();
+    let shares = [0.20, 0.30, 0.20, 0.05, 0.10];
+    let most = limit - 1;
+    let widths = if limit <= 101 {
+        [
+            most / 5,
+            most / 5,
+            most / 5,
+            most / 5,
+            most - 4 * (most / 5),
+        ]
+    } else {
+        [20, 20, 20, most - 80, 20]
+    };
+    let mut begin = 0;
+    let mut sum = 0.0;
+    for (share, width) in shares.into_iter().zip(widths) {
+        sum += share;
+        if draw < sum {
+            return begin + 1 + random.below(width.max(1));
+        }
+        begin += width;
+    }
+    limit
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// FNV-1a: only to choose by.
+#[must_use]
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_lose_nothing() {
+        for text in [
+            "",
+            "a",
+            "The capital of France is",
+            " x  y\n\nz!?",
+            "é1 ",
+            "a, b",
+        ] {
+            assert_eq!(tokens(text).concat(), text, "{text:?}");
+        }
+        assert_eq!(
+            tokens("The river, slowly."),
+            ["The", " river", ",", " slowly", "."]
+        );
+    }
+
+    #[test]
+    fn answers_keep_their_bounds_and_repeat() {
+        for limit in [1, 2, 6, 7, 50, 101, 102, 500, 1000] {
+            for seed in 0..200 {
+                for limited in [true, false] {
+                    let ask = Ask {
+                        mode: Mode::Random,
+                        prompt: "p",
+                        seed,
+                        limit,
+                        limited,
+                        least: 0,
+                        exact: false,
+                    };
+                    let one = answer(ask);
+                    assert!((1..=limit).contains(&(one.tokens.len() as u64)));
+                    assert_eq!(one.reason == "length", one.tokens.len() as u64 == limit);
+                    assert_eq!(one, answer(ask));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_echo_is_the_prompt() {
+        let ask = Ask {
+            mode: Mode::Echo,
+            prompt: "a b c",
+            seed: 0,
+            limit: 2,
+            limited: true,
+            least: 0,
+            exact: false,
+        };
+        assert_eq!(
+            answer(ask),
+            Answer {
+                tokens: tokens("a b c"),
+                reason: "length"
+            }
+        );
+    }
+}

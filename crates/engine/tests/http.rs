@@ -1,0 +1,299 @@
+//! The engine over a real socket.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use weir_engine::options::Options;
+
+struct Engine {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), weir_engine::Error>>,
+}
+
+async fn start(flags: &str) -> Engine {
+    let line = format!("serve org/m --served-model-name m alias --port 0 --host 127.0.0.1 {flags}");
+    let words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
+    let options = Options::parse(&words).unwrap();
+    let listener = weir_engine::bind(&options).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(weir_engine::run(options, listener, shutdown.clone()));
+    Engine {
+        address,
+        shutdown,
+        task,
+    }
+}
+
+impl Engine {
+    async fn open(&self, method: &str, path: &str, body: &str, more: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        more: &str,
+    ) -> (u16, String, String) {
+        let mut stream = self.open(method, path, body, more).await;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, rest) = text.split_once("\r\n\r\n").unwrap();
+        let status = head[9..12].parse().unwrap();
+        let body = if head.contains("transfer-encoding: chunked") {
+            dechunk(rest)
+        } else {
+            rest.to_owned()
+        };
+        (status, head.to_owned(), body)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, String, String) {
+        self.call(
+            "POST",
+            path,
+            &body.to_string(),
+            "content-type: application/json\r\n",
+        )
+        .await
+    }
+
+    async fn metric(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
+        let (_, _, page) = self.call("GET", "/metrics", "", "").await;
+        weir_promtext::samples(&page)
+            .find(|one| {
+                one.name == name && label.is_none_or(|(key, value)| one.label(key) == Some(value))
+            })
+            .unwrap()
+            .value
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(60), self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+}
+
+fn dechunk(mut text: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = text.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        out.push_str(&rest[..size]);
+        if size == 0 {
+            break;
+        }
+        text = &rest[size + 2..];
+    }
+    out
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn whole_answers() {
+    let engine = start("").await;
+    let body = json!({"model": "alias", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "ignore_eos": true});
+    let (status, head, text) = engine.post("/v1/chat/completions", &body).await;
+    assert_eq!(status, 200, "{text}");
+    assert!(head.contains("x-weir-engine: simulated"), "{head}");
+    let answer = parse(&text);
+    assert_eq!(answer["object"], "chat.completion");
+    assert_eq!(answer["model"], "m");
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 5);
+    let again = parse(&engine.post("/v1/chat/completions", &body).await.2);
+    assert_eq!(answer["choices"], again["choices"]);
+
+    let body = json!({"prompt": ["a", "b"], "n": 2, "max_tokens": 3});
+    let answer = parse(&engine.post("/v1/completions", &body).await.2);
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        engine.metric("vllm:prompt_tokens_total", None).await,
+        4.0 + 2.0 * 4.0
+    );
+    assert_eq!(engine.metric("vllm:num_requests_running", None).await, 0.0);
+    assert_eq!(
+        engine
+            .metric("vllm:e2e_request_latency_seconds_count", None)
+            .await,
+        6.0
+    );
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn streams_end_with_usage_and_done() {
+    let engine = start("--mode echo --inter-token-latency 1ms").await;
+    for (path, mut body) in [
+        (
+            "/v1/chat/completions",
+            json!({"messages": [{"role": "user", "content": "one two three"}]}),
+        ),
+        ("/v1/completions", json!({"prompt": "one two three"})),
+    ] {
+        body["stream"] = json!(true);
+        body["stream_options"] = json!({"include_usage": true});
+        let (status, head, text) = engine.post(path, &body).await;
+        assert_eq!(status, 200);
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        let mut splitter = weir_openai::sse::Splitter::default();
+        splitter.push(text.as_bytes()).unwrap();
+        let mut frames = Vec::new();
+        while let Some(event) = splitter.next_event() {
+            frames
+                .push(String::from_utf8(weir_openai::sse::data(&event).unwrap().to_vec()).unwrap());
+        }
+        assert_eq!(frames.pop().as_deref(), Some("[DONE]"));
+        let frames: Vec<Value> = frames.iter().map(|frame| parse(frame)).collect();
+        let said: String = frames
+            .iter()
+            .filter_map(|frame| {
+                let choice = frame["choices"].get(0)?;
+                choice["delta"]["content"]
+                    .as_str()
+                    .or_else(|| choice["text"].as_str())
+            })
+            .collect();
+        assert_eq!(said, "one two three");
+        let last = frames.last().unwrap();
+        assert_eq!(last["choices"], json!([]));
+        assert_eq!(last["usage"]["completion_tokens"], 3);
+        assert_eq!(
+            frames[frames.len() - 2]["choices"][0]["finish_reason"],
+            "stop"
+        );
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn refusals_are_the_engine_s() {
+    let engine = start("--api-key k --max-model-len 32").await;
+    let key = "content-type: application/json\r\nauthorization: Bearer k\r\n";
+    let (status, _, text) = engine
+        .post("/v1/completions", &json!({"prompt": "a"}))
+        .await;
+    assert_eq!(
+        (status, text.as_str()),
+        (401, r#"{"error":"Unauthorized"}"#)
+    );
+    let rows = [
+        (
+            r#"{"model":"x","prompt":"a"}"#,
+            404,
+            "The model `x` does not exist. Valid aliases: m, alias.",
+        ),
+        (
+            r#"{"prompt":"a","max_tokens":0}"#,
+            400,
+            "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)",
+        ),
+        ("{", 400, "1 validation error:\n  {'type': 'json_invalid'"),
+        (
+            r#"{"prompt":""}"#,
+            400,
+            "Either prompt or prompt_embeds must be provided and non-empty.",
+        ),
+    ];
+    for (body, expected, message) in rows {
+        let (status, _, text) = engine.call("POST", "/v1/completions", body, key).await;
+        assert_eq!(status, expected, "{text}");
+        let error = parse(&text);
+        assert!(
+            error["error"]["message"]
+                .as_str()
+                .unwrap()
+                .starts_with(message),
+            "{text}"
+        );
+        assert_eq!(error["error"]["code"], expected);
+    }
+    let (status, head, text) = engine.call("GET", "/v1/completions", "", key).await;
+    assert_eq!(
+        (status, text.as_str()),
+        (405, r#"{"detail":"Method Not Allowed"}"#)
+    );
+    assert!(head.contains("allow: POST"), "{head}");
+    let (status, _, text) = engine.call("GET", "/nowhere", "", "").await;
+    assert_eq!((status, text.as_str()), (404, r#"{"detail":"Not Found"}"#));
+    // Larger than the body limit: refused by its length before it is read whole.
+    let large = format!(r#"{{"prompt":"{}"}}"#, "a".repeat(100));
+    assert_eq!(
+        engine.call("POST", "/v1/completions", &large, key).await.0,
+        200
+    );
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_its_request_once() {
+    // Tokens come so slowly that nothing ends by itself.
+    let engine = start("--max-num-seqs 1 --max-num-queued-reqs 1 --inter-token-latency 1h").await;
+    let body =
+        json!({"prompt": "a", "stream": true, "max_tokens": 9, "ignore_eos": true}).to_string();
+    let json_type = "content-type: application/json\r\n";
+    let mut first = engine
+        .open("POST", "/v1/completions", &body, json_type)
+        .await;
+    let mut seen = [0; 64];
+    assert!(first.read(&mut seen).await.unwrap() > 0);
+    let second = engine
+        .open("POST", "/v1/completions", &body, json_type)
+        .await;
+    while engine.metric("vllm:num_requests_waiting", None).await < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    let (status, _, text) = engine
+        .call("POST", "/v1/completions", &body, json_type)
+        .await;
+    assert_eq!(status, 503, "{text}");
+    assert!(engine.metric("vllm:kv_cache_usage_perc", None).await > 0.0);
+    drop(first);
+    drop(second);
+    let abort = Some(("finished_reason", "abort"));
+    while engine.metric("vllm:request_success_total", abort).await < 2.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(engine.metric("vllm:num_requests_running", None).await, 0.0);
+    assert_eq!(engine.metric("vllm:num_requests_waiting", None).await, 0.0);
+    assert_eq!(engine.metric("vllm:kv_cache_usage_perc", None).await, 0.0);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn small_routes_answer() {
+    let engine = start("--lora-modules style=/l").await;
+    for path in ["/health", "/ping", "/version", "/load", "/ready"] {
+        assert_eq!(engine.call("GET", path, "", "").await.0, 200, "{path}");
+    }
+    let models = parse(&engine.call("GET", "/v1/models", "", "").await.2);
+    let names: Vec<_> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].clone())
+        .collect();
+    assert_eq!(names, ["m", "alias", "style"]);
+    assert_eq!(models["data"][0]["root"], "org/m");
+    engine.stop().await;
+}
