@@ -214,7 +214,12 @@ async fn run(options: &Options, sources: &[files::Source], report: &Report) -> R
             () = stop.cancelled() => break Ok(true),
             finished = &mut work => break Ok(finished),
             Some(component) = components.join_next() => {
-                break Err(Error::ComponentEnded(component.unwrap_or("component")));
+                // During a stop components end, and that is what was asked for.
+                break if stop.is_cancelled() {
+                    Ok(true)
+                } else {
+                    Err(Error::ComponentEnded(component.unwrap_or("component")))
+                };
             }
         }
     };
