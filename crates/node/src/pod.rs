@@ -1,0 +1,389 @@
+//! One pod from its binding to its end.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::container::parking::States;
+use crate::container::{self, PodContext, Restart, Stop};
+use crate::objects::{Objects, now};
+use crate::status::{self, ContainerState, waiting};
+use crate::{Options, addresses::Addresses, volumes};
+
+/// Grace of every pod when the node ends.
+const NODE_GRACE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What all pods share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) objects: Objects,
+    pub(crate) options: Arc<Options>,
+    pub(crate) http: reqwest::Client,
+    pub(crate) addresses: Arc<Mutex<Addresses>>,
+}
+
+impl Shared {
+    fn claim(&self, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .claim(wanted)
+    }
+
+    fn release(&self, ip: Ipv4Addr) {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .release(ip);
+    }
+}
+
+fn text<'a>(pod: &'a Value, pointer: &str) -> &'a str {
+    pod.pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Runs the pod until it is gone from the API (`None`) or the node ends.
+pub(crate) async fn run(
+    shared: Shared,
+    mut object: watch::Receiver<Option<Value>>,
+    shutdown: CancellationToken,
+) {
+    let Some(pod) = object.borrow_and_update().clone() else {
+        return;
+    };
+    let uid = text(&pod, "/metadata/uid").to_owned();
+    let short: String = uid
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(8)
+        .collect();
+    let directory = shared.options.data_dir.join("v").join(&short);
+    let logs = shared.options.data_dir.join("logs").join(format!(
+        "{}_{}_{uid}",
+        text(&pod, "/metadata/namespace"),
+        text(&pod, "/metadata/name")
+    ));
+    if ended(&pod) {
+        tokio::select! {
+            _ = object.wait_for(|pod| pod.as_ref().is_none_or(deleting)) => {}
+            () = shutdown.cancelled() => return,
+        }
+    } else if !deleting(&pod) {
+        let ip = loop {
+            if let Some(ip) = shared.claim(text(&pod, "/status/podIP").parse().ok()) {
+                break ip;
+            }
+            tracing::warn!(pod = text(&pod, "/metadata/name"), "No free pod address");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            }
+        };
+        let finished = attend(&shared, &pod, ip, &directory, &logs, &mut object, &shutdown).await;
+        shared.release(ip);
+        if !finished {
+            return;
+        }
+    }
+    // What is on its way out ends at the API, by this very pod.
+    while object.borrow().is_some() {
+        let mut parameters = DeleteParams::default().grace_period(0);
+        parameters.preconditions = Some(Preconditions {
+            uid: Some(uid.clone()),
+            ..Preconditions::default()
+        });
+        let api = shared.objects.pods(text(&pod, "/metadata/namespace"));
+        match api.delete(text(&pod, "/metadata/name"), &parameters).await {
+            Ok(_) => break,
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => break,
+            Err(error) => tracing::debug!(%error, "Pod not removed yet"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+    for path in [directory, logs] {
+        if let Err(error) = std::fs::remove_dir_all(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::debug!(path = %path.display(), %error, "Directory of a pod stays");
+        }
+    }
+}
+
+fn deleting(pod: &Value) -> bool {
+    pod.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+/// Runs the containers; `false` when the node ended.
+async fn attend(
+    shared: &Shared,
+    pod: &Value,
+    ip: Ipv4Addr,
+    directory: &PathBuf,
+    logs: &PathBuf,
+    object: &mut watch::Receiver<Option<Value>>,
+    shutdown: &CancellationToken,
+) -> bool {
+    let states = Arc::new(States::new(initial(pod)));
+    let (stop_sender, stop) = watch::channel(Stop::No);
+    let mut work = JoinSet::new();
+    work.spawn(lifecycle(
+        shared.clone(),
+        pod.clone(),
+        ip,
+        (directory.clone(), logs.clone()),
+        Arc::clone(&states),
+        stop,
+    ));
+    let start = pod["status"]["startTime"]
+        .as_str()
+        .map_or_else(now, str::to_owned);
+    let mut written = pod["status"].clone();
+    let mut working = true;
+    let mut node_ends = false;
+    let mut write_again = true;
+    loop {
+        if write_again && !node_ends {
+            let status = status::pod(&states.all(), pod, &ip.to_string(), &start, &written);
+            write_again = false;
+            if status != written {
+                match write(shared, pod, &status).await {
+                    Ok(()) => written = status,
+                    Err(error) => {
+                        tracing::debug!(%error, "Pod status not written yet");
+                        write_again = true;
+                    }
+                }
+            }
+        }
+        let order = *stop_sender.borrow();
+        if !working && order != Stop::No {
+            return !node_ends;
+        }
+        tokio::select! {
+            () = states.changed.notified() => write_again = true,
+            Some(_) = work.join_next(), if working => {
+                working = false;
+                write_again = true;
+            }
+            changed = object.changed(), if !node_ends => {
+                let now = object.borrow_and_update().clone();
+                let grace = match &now {
+                    None => Some(0),
+                    Some(pod) if deleting(pod) => Some(pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30)),
+                    Some(_) => None,
+                };
+                let grace = if changed.is_err() { Some(0) } else { grace };
+                if let Some(grace) = grace {
+                    let deadline = Instant::now() + Duration::from_secs(grace);
+                    let first = order == Stop::No;
+                    let hooks = now.is_some() && grace > 0;
+                    stop_sender.send_if_modified(|stop| match stop {
+                        Stop::By { deadline: old, hooks: had } if *old <= deadline && (hooks || !*had) => false,
+                        _ => {
+                            *stop = Stop::By { deadline, hooks };
+                            true
+                        }
+                    });
+                    if first && now.is_some() {
+                        for state in states.all().iter().filter(|state| state.state.get("running").is_some()) {
+                            let message = format!("Stopping container {}", state.name);
+                            shared.objects.event(pod, false, "Killing", &message).await;
+                        }
+                    }
+                }
+            }
+            () = shutdown.cancelled(), if !node_ends => {
+                node_ends = true;
+                stop_sender.send_replace(Stop::By { deadline: Instant::now() + NODE_GRACE, hooks: false });
+            }
+            () = tokio::time::sleep(RETRY), if write_again => {}
+        }
+    }
+}
+
+async fn write(shared: &Shared, pod: &Value, status: &Value) -> Result<(), kube::Error> {
+    let api = shared.objects.pods(text(pod, "/metadata/namespace"));
+    // The uid guards against a pod of the same name that came after.
+    let patch = json!({"metadata": {"uid": pod["metadata"]["uid"]}, "status": status});
+    let result = api
+        .patch_status(
+            text(pod, "/metadata/name"),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await;
+    match result {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Prepares the volumes, runs the init containers in order, then the others together.
+async fn lifecycle(
+    shared: Shared,
+    pod: Value,
+    ip: Ipv4Addr,
+    (directory, logs): (PathBuf, PathBuf),
+    states: Arc<States>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let options = Arc::clone(&shared.options);
+    let hosts = loop {
+        let made = volumes::make_dir(&directory.join("tmp")).map_err(|error| error.to_string());
+        let volumes_dir = directory.join("volumes");
+        let prepared = match made {
+            Ok(()) => volumes::prepare(
+                &pod,
+                &volumes_dir,
+                &options.data_dir,
+                ip,
+                options.allow_host_commands,
+                &shared.objects,
+            )
+            .await
+            .map_err(|error| error.to_string()),
+            Err(message) => Err(message),
+        };
+        match prepared {
+            Ok(hosts) => break hosts,
+            Err(message) => {
+                let count = states.all().len();
+                for index in 0..count {
+                    states.change(index, |state| {
+                        state.state = waiting("CreateContainerConfigError", &message)
+                    });
+                }
+                shared
+                    .objects
+                    .event(&pod, true, "FailedMount", &message)
+                    .await;
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop != Stop::No) => return,
+                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                }
+            }
+        }
+    };
+    let context = Arc::new(PodContext {
+        objects: shared.objects.clone(),
+        options,
+        http: shared.http.clone(),
+        ip,
+        hosts,
+        directory,
+        logs,
+        states,
+        stop: stop.clone(),
+        pod: pod.clone(),
+    });
+    let policy = match pod["spec"]["restartPolicy"].as_str() {
+        Some("Never") => Restart::Never,
+        Some("OnFailure") => Restart::OnFailure,
+        _ => Restart::Always,
+    };
+    let init_policy = if policy == Restart::Never {
+        Restart::Never
+    } else {
+        Restart::OnFailure
+    };
+    let list = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
+    let inits = list("initContainers");
+    let count = inits.len();
+    let mut running = JoinSet::new();
+    for (index, container) in inits.into_iter().enumerate() {
+        if container["restartPolicy"] == "Always" {
+            running.spawn(container::run(
+                Arc::clone(&context),
+                index,
+                container,
+                Restart::Always,
+            ));
+            continue;
+        }
+        let code = Box::pin(container::run(
+            Arc::clone(&context),
+            index,
+            container,
+            init_policy,
+        ))
+        .await;
+        if code != 0 || *stop.borrow() != Stop::No {
+            running.shutdown().await;
+            return;
+        }
+    }
+    for (index, container) in list("containers").into_iter().enumerate() {
+        running.spawn(container::run(
+            Arc::clone(&context),
+            count + index,
+            container,
+            policy,
+        ));
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// The first states: nothing runs yet; what ran under an earlier node counts as a restart.
+fn initial(pod: &Value) -> Vec<ContainerState> {
+    let mut states = Vec::new();
+    for (init, field, status) in [
+        (true, "initContainers", "initContainerStatuses"),
+        (false, "containers", "containerStatuses"),
+    ] {
+        for container in pod["spec"][field].as_array().into_iter().flatten() {
+            let before = pod["status"][status]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|status| status["name"] == container["name"]);
+            let ran = before.is_some_and(|status| status["state"].get("running").is_some());
+            let restarts = before
+                .and_then(|status| status["restartCount"].as_u64())
+                .unwrap_or(0);
+            let last = if ran {
+                json!({"terminated": {"exitCode": 137, "reason": "Error", "finishedAt": now(),
+                                      "message": "the node was stopped"}})
+            } else {
+                before.map_or_else(|| json!({}), |status| status["lastState"].clone())
+            };
+            states.push(ContainerState {
+                name: container["name"].as_str().unwrap_or_default().to_owned(),
+                image: container["image"].as_str().unwrap_or_default().to_owned(),
+                init,
+                state: waiting(
+                    if init {
+                        "PodInitializing"
+                    } else {
+                        "ContainerCreating"
+                    },
+                    "",
+                ),
+                last: if last.is_object() { last } else { json!({}) },
+                restarts: restarts + u64::from(ran),
+                ready: false,
+                started: false,
+                id: String::new(),
+            });
+        }
+    }
+    states
+}

@@ -1,0 +1,200 @@
+//! Volumes of a pod as directories of this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::env;
+use crate::objects::{Objects, ReadError};
+use crate::paths::{Mount, join_inside};
+
+/// Makes the volumes of `pod` below `directory` and returns their host paths by volume name.
+///
+/// # Errors
+/// When an object that a volume shows is missing, or a volume is not allowed.
+pub async fn prepare(
+    pod: &Value,
+    directory: &Path,
+    data_dir: &Path,
+    ip: Ipv4Addr,
+    allow_host_commands: bool,
+    objects: &Objects,
+) -> Result<BTreeMap<String, PathBuf>, ReadError> {
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let mut hosts = BTreeMap::new();
+    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+        let name = volume["name"].as_str().unwrap_or_default();
+        let wrong = |message: String| ReadError::Volume {
+            volume: name.to_owned(),
+            message,
+        };
+        let host = join_inside(directory, name)
+            .ok_or_else(|| wrong("its name is not a file name".to_owned()))?;
+        if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str) {
+            if !allow_host_commands {
+                return Err(wrong(
+                    "hostPath volumes need --allow-host-commands".to_owned(),
+                ));
+            }
+            hosts.insert(name.to_owned(), PathBuf::from(path));
+            continue;
+        }
+        let claim = volume
+            .pointer("/persistentVolumeClaim/claimName")
+            .and_then(Value::as_str);
+        let host = match claim {
+            Some(claim) => join_inside(&data_dir.join("pvc").join(namespace), claim)
+                .ok_or_else(|| wrong("its claim is not a file name".to_owned()))?,
+            None => host,
+        };
+        make_dir(&host).map_err(|error| wrong(error.to_string()))?;
+        let files = content(volume, pod, namespace, ip, objects).await?;
+        for (path, bytes) in files {
+            let file = join_inside(&host, &path)
+                .ok_or_else(|| wrong(format!("path {path:?} leaves the volume")))?;
+            if let Some(parent) = file.parent() {
+                make_dir(parent).map_err(|error| wrong(error.to_string()))?;
+            }
+            fs::write(&file, bytes).map_err(|error| wrong(error.to_string()))?;
+        }
+        hosts.insert(name.to_owned(), host);
+    }
+    Ok(hosts)
+}
+
+/// The mounts of one container.
+///
+/// # Errors
+/// When a mount names no volume, the root, or a path outside its volume.
+pub fn mounts(
+    container: &Value,
+    hosts: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<Mount>, ReadError> {
+    let mut mounts = Vec::new();
+    for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+        let name = mount["name"].as_str().unwrap_or_default();
+        let wrong = |message: String| ReadError::Volume {
+            volume: name.to_owned(),
+            message,
+        };
+        let inside = mount["mountPath"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_end_matches('/');
+        if !inside.starts_with('/') {
+            return Err(wrong(
+                "mountPath must be an absolute path below /".to_owned(),
+            ));
+        }
+        let Some(host) = hosts.get(name) else {
+            return Err(wrong("the pod has no such volume".to_owned()));
+        };
+        let host = match mount["subPath"].as_str().filter(|path| !path.is_empty()) {
+            Some(path) => {
+                let inner = join_inside(host, path)
+                    .ok_or_else(|| wrong(format!("subPath {path:?} leaves the volume")))?;
+                if !inner.exists() {
+                    make_dir(&inner).map_err(|error| wrong(error.to_string()))?;
+                }
+                let (real, base) = (inner.canonicalize(), host.canonicalize());
+                if !matches!((&real, &base), (Ok(real), Ok(base)) if real.starts_with(base)) {
+                    return Err(wrong(format!("subPath {path:?} leaves the volume")));
+                }
+                inner
+            }
+            None => host.clone(),
+        };
+        mounts.push(Mount {
+            inside: inside.to_owned(),
+            host,
+        });
+    }
+    Ok(mounts)
+}
+
+/// Makes a directory that only this user may enter.
+pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+async fn content(
+    volume: &Value,
+    pod: &Value,
+    namespace: &str,
+    ip: Ipv4Addr,
+    objects: &Objects,
+) -> Result<Files, ReadError> {
+    let mut files = Files::new();
+    if let Some(source) = volume.get("configMap") {
+        files.extend(keyed(source, namespace, false, objects).await?);
+    } else if let Some(source) = volume.get("secret") {
+        files.extend(keyed(source, namespace, true, objects).await?);
+    } else if let Some(source) = volume.get("downwardAPI") {
+        files.extend(downward(source, pod, ip));
+    } else if let Some(source) = volume.get("projected") {
+        for source in source["sources"].as_array().into_iter().flatten() {
+            if let Some(source) = source.get("configMap") {
+                files.extend(keyed(source, namespace, false, objects).await?);
+            } else if let Some(source) = source.get("secret") {
+                files.extend(keyed(source, namespace, true, objects).await?);
+            } else if let Some(source) = source.get("downwardAPI") {
+                files.extend(downward(source, pod, ip));
+            }
+        }
+    }
+    Ok(files)
+}
+
+async fn keyed(
+    source: &Value,
+    namespace: &str,
+    secret: bool,
+    objects: &Objects,
+) -> Result<Files, ReadError> {
+    let mut data = objects.data(namespace, source, secret).await?;
+    let Some(items) = source["items"].as_array() else {
+        return Ok(data);
+    };
+    let mut files = Files::new();
+    for item in items {
+        let key = item["key"].as_str().unwrap_or_default();
+        let path = item["path"].as_str().unwrap_or_default();
+        match data.remove(key) {
+            Some(bytes) => {
+                files.insert(path.to_owned(), bytes);
+            }
+            None if source["optional"] == true => {}
+            None => {
+                return Err(ReadError::Key {
+                    kind: if secret { "Secret" } else { "ConfigMap" },
+                    namespace: namespace.to_owned(),
+                    name: source["name"].as_str().unwrap_or_default().to_owned(),
+                    key: key.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn downward(source: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
+    let items = source["items"].as_array();
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let path = item["path"].as_str()?;
+            let field = item.pointer("/fieldRef/fieldPath")?.as_str()?;
+            Some((path.to_owned(), env::field(pod, field, ip).into_bytes()))
+        })
+        .collect()
+}
