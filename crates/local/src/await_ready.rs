@@ -108,6 +108,18 @@ pub async fn observe(
     Ok(progress(&serde_json::to_value(object).unwrap_or_default()))
 }
 
+/// Asks the service for its models, through the gateway as a user would: Ready is what the controller saw,
+/// and the gateway may be a moment behind.
+///
+/// # Errors
+/// The status and body of a refusal, or why there was no answer within ten seconds.
+pub async fn reachable(url: &str) -> Result<(), String> {
+    let request = Request::get(format!("{url}/v1/models"))
+        .body(Full::new(Bytes::new()))
+        .map_err(|error| error.to_string())?;
+    send(request).await
+}
+
 /// Asks the service for one token.
 ///
 /// # Errors
@@ -122,6 +134,10 @@ pub async fn ask_once(url: &str, model: &str) -> Result<(), String> {
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(|error| error.to_string())?;
+    send(request).await
+}
+
+async fn send(request: Request<Full<Bytes>>) -> Result<(), String> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = tokio::time::timeout(Duration::from_secs(10), async {
         let response = client

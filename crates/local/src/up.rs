@@ -283,6 +283,21 @@ async fn follow(
                 Err(kube::Error::Api(status)) => Progress::Waiting(status.message.clone()),
                 Err(error) => Progress::Waiting(crate::report::chain(&error)),
             };
+            let now = match now {
+                Progress::Ready {
+                    url: Some(url),
+                    model,
+                } if !matches!(last, Some(Progress::Ready { .. })) => {
+                    match await_ready::reachable(&url).await {
+                        Ok(()) => Progress::Ready {
+                            url: Some(url),
+                            model,
+                        },
+                        Err(problem) => Progress::Waiting(format!("an answer at {url}: {problem}")),
+                    }
+                }
+                now => now,
+            };
             if last.as_ref() == Some(&now) {
                 continue;
             }

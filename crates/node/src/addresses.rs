@@ -1,43 +1,78 @@
-//! Pod addresses that are not in use.
+//! Addresses of pods: 127.A.1.0 to 127.A.127.255.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::Mutex;
 
-/// Hands out 127.A.1.0 to 127.A.127.255 in turn, so that an address rests before it is used again.
-pub(crate) struct Addresses {
+const FIRST: u16 = 0x0100;
+const LAST: u16 = 0x7fff;
+
+/// The addresses of one instance.
+#[derive(Debug)]
+pub struct Addresses {
     block: u8,
-    next: Mutex<(u32, std::collections::HashSet<u32>)>,
+    used: BTreeSet<u16>,
+    next: u16,
 }
 
-const COUNT: u32 = 127 * 256;
-
 impl Addresses {
-    pub(crate) fn new(block: u8) -> Self {
+    /// All addresses of block 127.`block`.0.0 are free.
+    pub fn new(block: u8) -> Self {
         Self {
             block,
-            next: Mutex::new((1, std::collections::HashSet::new())),
+            used: BTreeSet::new(),
+            next: FIRST,
         }
     }
 
-    pub(crate) fn take(&self) -> Option<Ipv4Addr> {
-        let mut state = self.next.lock().ok()?;
-        for _ in 0..COUNT {
-            let number = state.0;
-            state.0 = (number + 1) % COUNT;
-            if number != 0 && state.1.insert(number) {
-                let [high, low] = u16::try_from(number).ok()?.to_be_bytes();
-                return Some(Ipv4Addr::new(127, self.block, high + 1, low));
+    /// Takes `wanted` when it is free and of this block, else the next free one; addresses given back
+    /// are not given out again soon.
+    pub fn claim(&mut self, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        if let Some([127, block, high, low]) = wanted.map(|ip| ip.octets()) {
+            let number = u16::from_be_bytes([high, low]);
+            if block == self.block && (FIRST..=LAST).contains(&number) && self.used.insert(number) {
+                return Some(self.address(number));
+            }
+        }
+        for _ in FIRST..=LAST {
+            let number = self.next;
+            self.next = if number == LAST { FIRST } else { number + 1 };
+            if self.used.insert(number) {
+                return Some(self.address(number));
             }
         }
         None
     }
 
-    pub(crate) fn give_back(&self, address: Ipv4Addr) {
-        let [_, _, high, low] = address.octets();
-        if let Ok(mut state) = self.next.lock() {
-            state
-                .1
-                .remove(&(u32::from(high.saturating_sub(1)) * 256 + u32::from(low)));
-        }
+    /// Gives an address back.
+    pub fn release(&mut self, ip: Ipv4Addr) {
+        let [_, _, high, low] = ip.octets();
+        self.used.remove(&u16::from_be_bytes([high, low]));
+    }
+
+    fn address(&self, number: u16) -> Ipv4Addr {
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(127, self.block, high, low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_unique_and_kept_across_starts() {
+        let mut addresses = Addresses::new(64);
+        let kept = Ipv4Addr::new(127, 64, 1, 1);
+        assert_eq!(addresses.claim(Some(kept)), Some(kept));
+        assert_eq!(
+            addresses.claim(Some(kept)),
+            Some(Ipv4Addr::new(127, 64, 1, 0))
+        );
+        assert_eq!(
+            addresses.claim(Some(Ipv4Addr::new(127, 65, 1, 9))),
+            Some(Ipv4Addr::new(127, 64, 1, 2))
+        );
+        addresses.release(kept);
+        assert_eq!(addresses.claim(Some(kept)), Some(kept));
     }
 }

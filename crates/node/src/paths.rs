@@ -1,54 +1,72 @@
-//! Mount paths in command words and environment values, replaced by the host paths of their volumes.
+//! Container paths in command lines and environments, replaced by host paths.
 //!
-//! There is no mount namespace, so a container sees host paths. A path counts where it begins a word or
-//! follows one of ``= , : " ' [ ( space`` or `file://`, and where it ends at the end, at `/` or at one of
-//! the same.
+//! There is no mount namespace: where a word names a path below a mount, the host path of the volume
+//! is put in its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A mounted volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Path in the container.
-    pub path: String,
-    /// Path on this machine.
+    /// `mountPath`, without a slash at the end.
+    pub inside: String,
+    /// The directory or file on this machine.
     pub host: PathBuf,
 }
 
-const BORDER: &[char] = &['=', ',', ':', '"', '\'', '[', '(', ' ', ']', ')'];
+const BEFORE: [char; 9] = ['=', ',', ':', '"', '\'', '[', '(', ' ', '\n'];
+const AFTER: [char; 11] = ['/', '=', ',', ':', '"', '\'', ']', ')', ' ', '[', '\n'];
 
-/// Replaces every mount path in `word`; the longest mount that fits wins, and nothing is replaced twice.
-pub fn map(word: &str, mounts: &[Mount]) -> String {
-    let mut mounts: Vec<&Mount> = mounts.iter().filter(|mount| mount.path != "/").collect();
-    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
-    let mut mapped = String::with_capacity(word.len());
-    let mut rest = word;
-    while !rest.is_empty() {
-        let before = &word[..word.len() - rest.len()];
-        let found = begins(before)
-            .then(|| mounts.iter().find(|mount| fits(rest, &mount.path)))
-            .flatten();
-        if let Some(mount) = found {
-            mapped.push_str(&mount.host.to_string_lossy());
-            rest = &rest[mount.path.trim_end_matches('/').len()..];
-        } else {
-            let length = rest.chars().next().map_or(1, char::len_utf8);
-            mapped.push_str(&rest[..length]);
-            rest = &rest[length..];
+/// Returns `text` with every path below a mount replaced; of mounts that match, the longest counts.
+pub fn replace(text: &str, mounts: &[Mount]) -> String {
+    let mut sorted: Vec<&Mount> = mounts.iter().collect();
+    sorted.sort_by_key(|mount| std::cmp::Reverse(mount.inside.len()));
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        if rest.starts_with('/') && begins(text, at) {
+            let found = sorted.iter().find(|mount| {
+                rest.strip_prefix(mount.inside.as_str())
+                    .is_some_and(|after| after.is_empty() || after.starts_with(AFTER))
+            });
+            if let Some(mount) = found {
+                out.push_str(&mount.host.to_string_lossy());
+                at += mount.inside.len();
+                continue;
+            }
         }
+        let Some(next) = rest.chars().next() else {
+            break;
+        };
+        out.push(next);
+        at += next.len_utf8();
     }
-    mapped
+    out
 }
 
-fn begins(before: &str) -> bool {
-    before.is_empty() || before.ends_with(BORDER) || before.ends_with("file://")
+/// Whether a path may begin at `at`: at the start of a word, and not inside a URL other than a file's.
+fn begins(text: &str, at: usize) -> bool {
+    let before = &text[..at];
+    if before.ends_with("file://") {
+        return true;
+    }
+    if !before.is_empty() && !before.ends_with(BEFORE) {
+        return false;
+    }
+    let word = before
+        .rsplit([',', '"', '\'', '[', '(', ' ', '\n', '='])
+        .next()
+        .unwrap_or(before);
+    !before.ends_with("://") && !word.contains("://")
 }
 
-fn fits(rest: &str, path: &str) -> bool {
-    let path = path.trim_end_matches('/');
-    rest.strip_prefix(path).is_some_and(|after| {
-        after.is_empty() || after.starts_with('/') || after.starts_with(BORDER)
-    })
+/// Joins a relative path of a manifest to `base`; `None` when it would leave it.
+pub fn join_inside(base: &Path, relative: &str) -> Option<PathBuf> {
+    let path = Path::new(relative);
+    let plain = path
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    plain.then(|| base.join(path))
 }
 
 #[cfg(test)]
@@ -56,28 +74,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_paths_at_borders_are_mapped() {
-        let mount = |path: &str, host: &str| Mount {
-            path: path.into(),
-            host: host.into(),
-        };
+    fn paths_are_replaced_where_a_word_begins_only() {
         let mounts = [
-            mount("/mnt/models", "/v/1"),
-            mount("/mnt", "/v/2"),
-            mount("/", "/v/3"),
+            Mount {
+                inside: "/mnt".into(),
+                host: "/d/a".into(),
+            },
+            Mount {
+                inside: "/mnt/models".into(),
+                host: "/d/b".into(),
+            },
+            Mount {
+                inside: "/d".into(),
+                host: "/never".into(),
+            },
         ];
         let rows = [
-            ("/mnt/models", "/v/1"),
-            ("/mnt/models/a.json", "/v/1/a.json"),
-            ("/mnt/modelsX", "/v/2/modelsX"),
-            ("--path=/mnt/models,/mnt/x", "--path=/v/1,/v/2/x"),
-            ("{\"a\": \"/mnt/models\"}", "{\"a\": \"/v/1\"}"),
-            ("file:///mnt/models", "file:///v/1"),
+            ("/mnt/models", "/d/b"),
+            ("/mnt/models/x", "/d/b/x"),
+            ("/mnt/modelsx", "/d/a/modelsx"),
+            ("--dir=/mnt/models,/mnt/x", "--dir=/d/b,/d/a/x"),
+            ("file:///mnt/models/a", "file:///d/b/a"),
             ("http://host/mnt/models", "http://host/mnt/models"),
-            ("/other", "/other"),
+            ("http://host:/mnt/models", "http://host:/mnt/models"),
+            ("x/mnt/models", "x/mnt/models"),
+            ("{\"path\":\"/mnt/models\"}", "{\"path\":\"/d/b\"}"),
+            ("ls /mnt/models (/mnt)", "ls /d/b (/d/a)"),
+            ("", ""),
+            ("日本 /mnt", "日本 /d/a"),
         ];
-        for (word, wanted) in rows {
-            assert_eq!(map(word, &mounts), wanted, "{word}");
+        for (text, wanted) in rows {
+            assert_eq!(replace(text, &mounts), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_stay_inside() {
+        let base = Path::new("/v");
+        assert_eq!(join_inside(base, "a/b"), Some("/v/a/b".into()));
+        for bad in ["../x", "/etc/passwd", "a/../../x"] {
+            assert_eq!(join_inside(base, bad), None, "{bad}");
         }
     }
 }

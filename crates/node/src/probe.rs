@@ -1,102 +1,190 @@
-//! One try of a probe against a container.
+//! Probes: what they ask, and when.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-/// When a probe is tried and what its outcome means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Schedule {
-    pub(crate) delay: Duration,
-    pub(crate) period: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) failures: u64,
+/// When a probe is tried and what its outcomes mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Wait before the first try.
+    pub initial: Duration,
+    /// Time between tries.
+    pub period: Duration,
+    /// Longest time of a try.
+    pub timeout: Duration,
+    /// Failures in a row that count.
+    pub failures: u64,
+    /// Successes in a row that count.
+    pub successes: u64,
 }
 
 impl Schedule {
-    pub(crate) fn of(probe: &Value) -> Self {
-        let seconds = |key: &str, default: u64| Duration::from_secs(number(probe, key, default));
+    /// Reads a probe with the defaults of Kubernetes.
+    pub fn of(probe: &Value) -> Self {
+        let number =
+            |field: &str, default: u64| probe[field].as_u64().filter(|n| *n > 0).unwrap_or(default);
         Self {
-            delay: seconds("initialDelaySeconds", 0),
-            period: seconds("periodSeconds", 10),
-            timeout: seconds("timeoutSeconds", 1),
-            failures: number(probe, "failureThreshold", 3),
+            initial: Duration::from_secs(probe["initialDelaySeconds"].as_u64().unwrap_or(0)),
+            period: Duration::from_secs(number("periodSeconds", 10)),
+            timeout: Duration::from_secs(number("timeoutSeconds", 1)),
+            failures: number("failureThreshold", 3),
+            successes: number("successThreshold", 1),
         }
     }
 }
 
-fn number(probe: &Value, key: &str, default: u64) -> u64 {
-    probe[key].as_u64().filter(|n| *n > 0).unwrap_or(default)
+/// Counts outcomes in a row; tells when a threshold is reached.
+#[derive(Debug, Default)]
+pub struct Tally {
+    successes: u64,
+    failures: u64,
 }
 
-/// Tries `probe` once.
+impl Tally {
+    /// Takes an outcome of the written schedule; the verdict when one is reached.
+    pub fn take(&mut self, success: bool, schedule: &Schedule) -> Option<bool> {
+        if success {
+            self.failures = 0;
+            self.successes += 1;
+            (self.successes >= schedule.successes).then_some(true)
+        } else {
+            self.successes = 0;
+            self.failures += 1;
+            (self.failures >= schedule.failures).then_some(false)
+        }
+    }
+}
+
+/// Asks once.
 ///
 /// # Errors
-/// Why it failed, as an event says it.
-pub(crate) async fn attempt(probe: &Value, ip: Ipv4Addr, container: &Value) -> Result<(), String> {
-    let timeout = Schedule::of(probe).timeout;
-    let tried = async {
+/// What went wrong, in words for an event.
+pub async fn ask(
+    probe: &Value,
+    container: &Value,
+    ip: Ipv4Addr,
+    timeout: Duration,
+    client: &reqwest::Client,
+) -> Result<(), String> {
+    let asked = async {
         if let Some(get) = probe.get("httpGet") {
-            return http(get, ip, port(&get["port"], container)?).await;
+            http(get, container, ip, client).await
+        } else if let Some(socket) = probe.get("tcpSocket") {
+            tcp(socket, container, ip).await
+        } else if let Some(grpc) = probe.get("grpc") {
+            // Reachability only: this build has no client of the health protocol in the node.
+            tcp(grpc, container, ip).await
+        } else {
+            Err("this kind of probe is not known here".to_owned())
         }
-        if let Some(socket) = probe.get("tcpSocket") {
-            let address = (ip, port(&socket["port"], container)?);
-            return TcpStream::connect(address)
-                .await
-                .map(|_| ())
-                .map_err(|e| e.to_string());
-        }
-        Err("only http and tcp probes can be tried here".to_owned())
     };
-    tokio::time::timeout(timeout, tried)
-        .await
-        .unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    match tokio::time::timeout(timeout, asked).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f32())),
+    }
 }
 
-async fn http(get: &Value, ip: Ipv4Addr, port: u16) -> Result<(), String> {
-    let stream = TcpStream::connect((ip, port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
-    let path = get["path"].as_str().unwrap_or("/");
-    let request = hyper::Request::get(path)
-        .header("host", format!("{ip}:{port}"))
-        .header("user-agent", "weir-probe")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request);
-    tokio::pin!(answer, connection);
-    // The connection may end in the very step that delivers the answer.
-    let response = tokio::select! {
-        response = &mut answer => response,
-        _ = &mut connection => answer.await,
+async fn http(
+    get: &Value,
+    container: &Value,
+    ip: Ipv4Addr,
+    client: &reqwest::Client,
+) -> Result<(), String> {
+    let port = port(&get["port"], container)?;
+    let host = get["host"]
+        .as_str()
+        .map_or_else(|| ip.to_string(), str::to_owned);
+    let scheme = if get["scheme"] == "HTTPS" {
+        "https"
+    } else {
+        "http"
     };
-    let response = response.map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
+    let path = get["path"].as_str().unwrap_or("/").trim_start_matches('/');
+    let mut request = client.get(format!("{scheme}://{host}:{port}/{path}"));
+    for header in get["httpHeaders"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(value)) = (header["name"].as_str(), header["value"].as_str()) {
+            request = request.header(name, value);
+        }
+    }
+    let answer = request.header("user-agent", "kube-probe/weir").send().await;
+    let answer = answer.map_err(|error| {
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        format!("Get \"{scheme}://{host}:{port}/{path}\": {cause}")
+    })?;
+    let status = answer.status().as_u16();
     if (200..400).contains(&status) {
         Ok(())
     } else {
-        Err(format!("statuscode: {status}"))
+        Err(format!("HTTP probe failed with statuscode: {status}"))
     }
 }
 
+async fn tcp(socket: &Value, container: &Value, ip: Ipv4Addr) -> Result<(), String> {
+    let port = port(&socket["port"], container)?;
+    let ip = socket["host"]
+        .as_str()
+        .and_then(|host| host.parse().ok())
+        .unwrap_or(IpAddr::V4(ip));
+    let address = SocketAddr::new(ip, port);
+    let connected = tokio::net::TcpStream::connect(address).await;
+    connected
+        .map(drop)
+        .map_err(|error| format!("dial tcp {address}: {error}"))
+}
+
 fn port(port: &Value, container: &Value) -> Result<u16, String> {
-    let named = |name: &str| {
-        let ports = container["ports"].as_array().into_iter().flatten();
-        ports
-            .clone()
-            .find(|p| p["name"] == *name)
-            .and_then(|p| p["containerPort"].as_u64())
+    let number = match port {
+        Value::String(name) => match name.parse::<u64>() {
+            Ok(number) => Some(number),
+            Err(_) => container["ports"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|port| port["name"] == *name.as_str())
+                .and_then(|port| port["containerPort"].as_u64()),
+        },
+        other => other.as_u64(),
     };
-    let number = port.as_u64().or_else(|| port.as_str().and_then(named));
     number
-        .and_then(|n| u16::try_from(n).ok())
-        .ok_or_else(|| format!("port {port} is not known"))
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| format!("port {port} is not a port of the container"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn thresholds_count_outcomes_in_a_row() {
+        let schedule = Schedule::of(&json!({"failureThreshold": 2, "successThreshold": 2}));
+        let mut tally = Tally::default();
+        let outcomes = [false, true, false, false, true, true];
+        let verdicts: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| tally.take(*outcome, &schedule))
+            .collect();
+        assert_eq!(verdicts, [None, None, None, Some(false), None, Some(true)]);
+    }
+
+    #[test]
+    fn defaults_are_those_of_kubernetes() {
+        let schedule = Schedule::of(&json!({}));
+        assert_eq!(schedule.period, Duration::from_secs(10));
+        assert_eq!((schedule.failures, schedule.successes), (3, 1));
+    }
+
+    #[test]
+    fn ports_by_name_and_number() {
+        let container = json!({"ports": [{"name": "http", "containerPort": 8000}]});
+        assert_eq!(port(&json!("http"), &container), Ok(8000));
+        assert_eq!(port(&json!(9), &container), Ok(9));
+        assert!(port(&json!("x"), &container).is_err());
+    }
 }

@@ -1,166 +1,207 @@
-//! The process between the node and a container, so that nothing outlives the node.
+//! The process between the node and a container, `weir node-shim -- PROGRAM ARG…`.
 //!
-//! It is single-threaded, leads its group, blocks SIGTERM and SIGINT, adopts orphans of its
-//! container, and reads a pipe from the node as its stdin: the end of the pipe means that the node is
-//! gone. It ends only when its container and every descendant of it have ended.
+//! The shim is single-threaded, leads a session of its own, blocks SIGTERM and SIGINT and is a child
+//! subreaper, so that every process a container starts ends up below it. Its standard input is a pipe
+//! from the node: the line `term` sends SIGTERM to the container, `kill` and the end of the pipe (the
+//! node is gone) end everything. The shim ends with the container's status, 128 + N after signal N.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, setsid};
 
-/// Status of a shim that could not do its work.
-pub const FAILED: u8 = 125;
+const KILLED: u8 = 137;
 
-/// Line on stdin that asks the container to end.
-pub const TERMINATE: &str = "term\n";
-/// Line on stdin that ends everything at once.
-pub const KILL: &str = "kill\n";
-
-/// Runs the words as a container and returns its status; 128 + n for one that signal n ended.
-pub fn main(words: Vec<OsString>) -> ExitCode {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
-        signals.add(signal);
+/// Runs the shim until the container and all its descendants have ended.
+#[expect(
+    clippy::print_stderr,
+    reason = "the container's log is the only place to say it"
+)]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    match run(arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(message) => {
+            eprintln!("container not started: {message}");
+            ExitCode::from(126)
+        }
     }
-    let prepared = signals
+}
+
+fn run(arguments: Vec<OsString>) -> Result<u8, String> {
+    let mut words = arguments.into_iter();
+    if words.next().is_none_or(|word| word != "--") {
+        return Err("usage: weir node-shim -- PROGRAM [ARG…]".to_owned());
+    }
+    let said = |what: &str, error: Errno| format!("{what}: {error}");
+    // A process that already leads a group cannot make a session; nothing depends on it then.
+    let _ = setsid();
+    let mut blocked = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ] {
+        blocked.add(signal);
+    }
+    blocked
         .thread_block()
-        .and_then(|()| set_child_subreaper(true))
-        .and_then(|()| {
-            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        });
-    let Ok(signal_fd) = prepared else {
-        return ExitCode::from(FAILED);
-    };
-    let Ok(program) = std::env::current_exe() else {
-        return ExitCode::from(FAILED);
-    };
+        .map_err(|error| said("cannot block signals", error))?;
+    set_child_subreaper(true).map_err(|error| said("cannot adopt orphans", error))?;
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(|error| said("cannot watch children", error))?;
+    let program = std::env::current_exe().map_err(|error| format!("no program path: {error}"))?;
     let child = Command::new(program)
         .arg("node-stage")
+        .arg("--ppid")
         .arg(std::process::id().to_string())
+        .arg("--")
         .args(words)
         .stdin(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else {
-        return ExitCode::from(FAILED);
-    };
-    let status = watch(&mut child, &signal_fd);
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("cannot start the second stage: {error}"))?;
+    let main = Pid::from_raw(i32::try_from(child.id()).map_err(|error| error.to_string())?);
+    let status = attend(main, &signals);
+    let _ = killpg(main, Signal::SIGKILL);
     end_descendants();
-    ExitCode::from(status.map_or(FAILED, code))
+    status
 }
 
-/// Waits for the container's end or the node's, whichever comes first.
-fn watch(child: &mut Child, signals: &SignalFd) -> Option<ExitStatus> {
-    let stdin = std::io::stdin();
-    let mut open = true;
+/// Waits for the container's end or the order to end it.
+fn attend(main: Pid, signals: &SignalFd) -> Result<u8, String> {
+    let mut input = std::io::stdin();
+    let mut line = Vec::new();
     loop {
-        while matches!(signals.read_signal(), Ok(Some(_))) {}
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
+        if let Some(status) = reap(main) {
+            return Ok(status);
         }
-        let mut waiting = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        if open {
-            waiting.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
-        }
-        if let Err(errno) = poll(&mut waiting, PollTimeout::NONE) {
-            if errno != Errno::EINTR {
-                return None;
+        let (readable, hung) = {
+            let stdin = input.as_fd();
+            let mut sources = [
+                PollFd::new(stdin, PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut sources, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(format!("cannot wait: {error}")),
             }
-            continue;
-        }
-        let readable = waiting.get(1).and_then(PollFd::any) == Some(true);
-        if !readable {
-            continue;
-        }
-        let mut buffer = [0; 64];
-        let words = match stdin.lock().read(&mut buffer) {
-            Ok(count) => String::from_utf8_lossy(&buffer[..count]).into_owned(),
-            Err(_) => String::new(),
+            let happened = sources[0].revents().unwrap_or(PollFlags::empty());
+            (happened.contains(PollFlags::POLLIN), !happened.is_empty())
         };
-        if words.is_empty() || words.contains("kill") {
-            open = false;
-            let _ = child.kill();
-        } else if words.contains("term") {
-            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        while let Ok(Some(_)) = signals.read_signal() {}
+        if !readable && !hung {
+            continue;
         }
-    }
-}
-
-/// Kills and reaps what the container left behind, also what called `setsid`: as the subreaper this
-/// process is the parent of every orphan.
-fn end_descendants() {
-    let begun = Instant::now();
-    loop {
-        let descendants = descendants(std::process::id());
-        for pid in &descendants {
-            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        let mut bytes = [0; 64];
+        match input.read(&mut bytes) {
+            Ok(0) => return Ok(KILLED),
+            Ok(count) => line.extend_from_slice(&bytes[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Ok(KILLED),
         }
-        let mut reaped = false;
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            if status.pid().is_none() {
-                break;
+        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            let word: Vec<u8> = line.drain(..=end).collect();
+            match word.as_slice() {
+                b"term\n" => {
+                    let _ = kill(main, Signal::SIGTERM);
+                }
+                b"kill\n" => return Ok(KILLED),
+                _ => {}
             }
-            reaped = true;
         }
-        if descendants.is_empty() && !reaped || begun.elapsed() > Duration::from_secs(10) {
-            return;
-        }
-        // A killed process takes a moment to become a zombie.
-        let mut none: [PollFd<'_>; 0] = [];
-        let _ = poll(&mut none, PollTimeout::from(2_u8));
+        line.truncate(64);
     }
 }
 
-/// Returns all descendants of `root`, by the parent pids in `/proc`.
+/// Collects every child that has ended; the container's status when it is among them.
+fn reap(main: Pid) -> Option<u8> {
+    let mut status = None;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == main => {
+                status = Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
+                status = Some(128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return status,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return status,
+        }
+    }
+}
+
+/// Kills every process below this one until there is none. A process that made a session of its own
+/// is still a descendant, since this one adopts orphans.
+fn end_descendants() {
+    loop {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => break,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+        for pid in descendants(std::process::id()) {
+            if let Ok(pid) = i32::try_from(pid) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Processes below `root`, by parent pid.
 fn descendants(root: u32) -> Vec<u32> {
-    let mut pairs = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    for entry in entries.flatten() {
         let Some(pid) = entry
             .file_name()
             .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
+            .and_then(|name| name.parse().ok())
         else {
             continue;
         };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; the fields after it do not.
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        if let Some(parent) = after
-            .split_whitespace()
-            .nth(1)
-            .and_then(|p| p.parse::<u32>().ok())
-        {
-            pairs.push((pid, parent));
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
         }
     }
-    let mut found = vec![root];
-    let mut next = 0;
-    while next < found.len() {
-        let parent = found[next];
-        found.extend(
-            pairs
-                .iter()
-                .filter(|(_, p)| *p == parent)
-                .map(|(pid, _)| *pid),
-        );
-        next += 1;
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            found.push(child);
+            open.push(child);
+        }
     }
-    found.split_off(1)
+    found
 }
 
-fn code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    let number = status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(number).unwrap_or(FAILED)
+/// Parent of a process: the second field after the name, which may itself hold blanks and brackets.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.get(stat.rfind(')')? + 1..)?
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }

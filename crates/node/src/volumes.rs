@@ -1,168 +1,200 @@
-//! A pod's volumes as directories of this machine.
+//! Volumes of a pod as directories of this machine.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Client;
-use kube::api::Api;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::paths::Mount;
+use crate::env;
+use crate::objects::{Objects, ReadError};
+use crate::paths::{Mount, join_inside};
 
-/// Makes the directories of a pod's volumes and returns them by volume name, or why it cannot be done yet.
-pub(crate) async fn prepare(
-    client: &Client,
-    data_dir: &Path,
+/// Makes the volumes of `pod` below `directory` and returns their host paths by volume name.
+///
+/// # Errors
+/// When an object that a volume shows is missing, or a volume is not allowed.
+pub async fn prepare(
     pod: &Value,
-) -> Result<BTreeMap<String, PathBuf>, String> {
+    directory: &Path,
+    data_dir: &Path,
+    ip: Ipv4Addr,
+    allow_host_commands: bool,
+    objects: &Objects,
+) -> Result<BTreeMap<String, PathBuf>, ReadError> {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-    let mut directories = BTreeMap::new();
+    let mut hosts = BTreeMap::new();
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         let name = volume["name"].as_str().unwrap_or_default();
-        // Short, since the path of a socket ends at 107 bytes.
-        let digest = Sha256::digest(format!("{uid}/{name}"));
-        let short: String = digest
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let mut directory = data_dir.join("v").join(short);
-        if let Some(claim) = volume
+        let wrong = |message: String| ReadError::Volume {
+            volume: name.to_owned(),
+            message,
+        };
+        let host = join_inside(directory, name)
+            .ok_or_else(|| wrong("its name is not a file name".to_owned()))?;
+        if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str) {
+            if !allow_host_commands {
+                return Err(wrong(
+                    "hostPath volumes need --allow-host-commands".to_owned(),
+                ));
+            }
+            hosts.insert(name.to_owned(), PathBuf::from(path));
+            continue;
+        }
+        let claim = volume
             .pointer("/persistentVolumeClaim/claimName")
-            .and_then(Value::as_str)
-        {
-            directory = data_dir.join("pvc").join(namespace).join(claim);
-        }
-        let failed = |error: std::io::Error| format!("volume {name:?}: {error}");
-        tokio::fs::create_dir_all(&directory)
-            .await
-            .map_err(failed)?;
-        let files = contents(client, namespace, name, volume).await?;
-        for (file, bytes) in files {
-            let relative = Path::new(&file);
-            if !relative
-                .components()
-                .all(|part| matches!(part, Component::Normal(_)))
-            {
-                return Err(format!("volume {name:?}: path {file:?} leaves the volume"));
+            .and_then(Value::as_str);
+        let host = match claim {
+            Some(claim) => join_inside(&data_dir.join("pvc").join(namespace), claim)
+                .ok_or_else(|| wrong("its claim is not a file name".to_owned()))?,
+            None => host,
+        };
+        make_dir(&host).map_err(|error| wrong(error.to_string()))?;
+        let files = content(volume, pod, namespace, ip, objects).await?;
+        for (path, bytes) in files {
+            let file = join_inside(&host, &path)
+                .ok_or_else(|| wrong(format!("path {path:?} leaves the volume")))?;
+            if let Some(parent) = file.parent() {
+                make_dir(parent).map_err(|error| wrong(error.to_string()))?;
             }
-            let path = directory.join(relative);
-            if let Some(parent) = path.parent() {
-                tokio::fs::create_dir_all(parent).await.map_err(failed)?;
-            }
-            tokio::fs::write(&path, bytes).await.map_err(failed)?;
+            fs::write(&file, bytes).map_err(|error| wrong(error.to_string()))?;
         }
-        directories.insert(name.to_owned(), directory);
+        hosts.insert(name.to_owned(), host);
     }
-    Ok(directories)
+    Ok(hosts)
 }
 
-/// Returns the files of a volume that comes from an object; none for the others.
-async fn contents(
-    client: &Client,
-    namespace: &str,
-    volume_name: &str,
+/// The mounts of one container.
+///
+/// # Errors
+/// When a mount names no volume, the root, or a path outside its volume.
+pub fn mounts(
+    container: &Value,
+    hosts: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<Mount>, ReadError> {
+    let mut mounts = Vec::new();
+    for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+        let name = mount["name"].as_str().unwrap_or_default();
+        let wrong = |message: String| ReadError::Volume {
+            volume: name.to_owned(),
+            message,
+        };
+        let inside = mount["mountPath"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_end_matches('/');
+        if !inside.starts_with('/') {
+            return Err(wrong(
+                "mountPath must be an absolute path below /".to_owned(),
+            ));
+        }
+        let Some(host) = hosts.get(name) else {
+            return Err(wrong("the pod has no such volume".to_owned()));
+        };
+        let host = match mount["subPath"].as_str().filter(|path| !path.is_empty()) {
+            Some(path) => {
+                let inner = join_inside(host, path)
+                    .ok_or_else(|| wrong(format!("subPath {path:?} leaves the volume")))?;
+                if !inner.exists() {
+                    make_dir(&inner).map_err(|error| wrong(error.to_string()))?;
+                }
+                let (real, base) = (inner.canonicalize(), host.canonicalize());
+                if !matches!((&real, &base), (Ok(real), Ok(base)) if real.starts_with(base)) {
+                    return Err(wrong(format!("subPath {path:?} leaves the volume")));
+                }
+                inner
+            }
+            None => host.clone(),
+        };
+        mounts.push(Mount {
+            inside: inside.to_owned(),
+            host,
+        });
+    }
+    Ok(mounts)
+}
+
+/// Makes a directory that only this user may enter.
+pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+async fn content(
     volume: &Value,
-) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let optional = |source: &Value| source["optional"].as_bool() == Some(true);
-    let missing = |kind: &str, name: &str| {
-        format!("volume {volume_name:?}: {kind} {name:?} does not exist yet")
-    };
-    let (mut files, items) = if let Some(source) = volume.get("configMap") {
-        let name = source["name"].as_str().unwrap_or_default();
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
-        if found.is_none() && !optional(source) {
-            return Err(missing("ConfigMap", name));
-        }
-        let map = found.unwrap_or_default();
-        let text = map
-            .data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(k, v)| (k, v.into_bytes()));
-        let binary = map
-            .binary_data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(k, v)| (k, v.0));
-        (
-            text.chain(binary).collect::<BTreeMap<_, _>>(),
-            source.get("items").cloned(),
-        )
+    pod: &Value,
+    namespace: &str,
+    ip: Ipv4Addr,
+    objects: &Objects,
+) -> Result<Files, ReadError> {
+    let mut files = Files::new();
+    if let Some(source) = volume.get("configMap") {
+        files.extend(keyed(source, namespace, false, objects).await?);
     } else if let Some(source) = volume.get("secret") {
-        let name = source["secretName"].as_str().unwrap_or_default();
-        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
-        if found.is_none() && !optional(source) {
-            return Err(missing("Secret", name));
+        files.extend(keyed(source, namespace, true, objects).await?);
+    } else if let Some(source) = volume.get("downwardAPI") {
+        files.extend(downward(source, pod, ip));
+    } else if let Some(source) = volume.get("projected") {
+        for source in source["sources"].as_array().into_iter().flatten() {
+            if let Some(source) = source.get("configMap") {
+                files.extend(keyed(source, namespace, false, objects).await?);
+            } else if let Some(source) = source.get("secret") {
+                files.extend(keyed(source, namespace, true, objects).await?);
+            } else if let Some(source) = source.get("downwardAPI") {
+                files.extend(downward(source, pod, ip));
+            }
         }
-        let data = found.and_then(|secret| secret.data).unwrap_or_default();
-        (
-            data.into_iter().map(|(k, v)| (k, v.0)).collect(),
-            source.get("items").cloned(),
-        )
-    } else {
-        return Ok(BTreeMap::new());
-    };
-    if let Some(Value::Array(items)) = items {
-        files = items
-            .iter()
-            .filter_map(|item| {
-                Some((
-                    item["path"].as_str()?.to_owned(),
-                    files.get(item["key"].as_str()?)?.clone(),
-                ))
-            })
-            .collect();
     }
     Ok(files)
 }
 
-/// Returns a container's mounts.
-pub(crate) fn mounts(container: &Value, directories: &BTreeMap<String, PathBuf>) -> Vec<Mount> {
-    let mounts = container["volumeMounts"].as_array();
-    mounts
-        .into_iter()
-        .flatten()
-        .filter_map(|mount| {
-            let mut host = directories.get(mount["name"].as_str()?)?.clone();
-            if let Some(sub) = mount["subPath"].as_str() {
-                let sub = Path::new(sub);
-                if !sub
-                    .components()
-                    .all(|part| matches!(part, Component::Normal(_)))
-                {
-                    return None;
-                }
-                host.push(sub);
+async fn keyed(
+    source: &Value,
+    namespace: &str,
+    secret: bool,
+    objects: &Objects,
+) -> Result<Files, ReadError> {
+    let mut data = objects.data(namespace, source, secret).await?;
+    let Some(items) = source["items"].as_array() else {
+        return Ok(data);
+    };
+    let mut files = Files::new();
+    for item in items {
+        let key = item["key"].as_str().unwrap_or_default();
+        let path = item["path"].as_str().unwrap_or_default();
+        match data.remove(key) {
+            Some(bytes) => {
+                files.insert(path.to_owned(), bytes);
             }
-            Some(Mount {
-                path: mount["mountPath"].as_str()?.to_owned(),
-                host,
-            })
-        })
-        .collect()
+            None if source["optional"] == true => {}
+            None => {
+                return Err(ReadError::Key {
+                    kind: if secret { "Secret" } else { "ConfigMap" },
+                    namespace: namespace.to_owned(),
+                    name: source["name"].as_str().unwrap_or_default().to_owned(),
+                    key: key.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(files)
 }
 
-/// Reads one key of a ConfigMap or Secret for an environment variable.
-pub(crate) async fn key(client: &Client, namespace: &str, source: &Value) -> Option<String> {
-    if let Some(reference) = source.get("configMapKeyRef") {
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        let map = api.get_opt(reference["name"].as_str()?).await.ok()??;
-        return map.data?.get(reference["key"].as_str()?).cloned();
-    }
-    let reference = source.get("secretKeyRef")?;
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret =
-        serde_json::to_value(api.get_opt(reference["name"].as_str()?).await.ok()??).ok()?;
-    let text = secret["data"][reference["key"].as_str()?].as_str()?;
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .ok()?;
-    String::from_utf8(bytes).ok()
+fn downward(source: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
+    let items = source["items"].as_array();
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let path = item["path"].as_str()?;
+            let field = item.pointer("/fieldRef/fieldPath")?.as_str()?;
+            Some((path.to_owned(), env::field(pod, field, ip).into_bytes()))
+        })
+        .collect()
 }

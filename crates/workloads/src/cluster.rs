@@ -96,8 +96,9 @@ impl Cluster {
         Self { client }
     }
 
-    /// Reads everything, then brings ReplicaSets, pods, statuses and slices one step further.
-    pub(crate) async fn pass(&self) -> Result<(), Error> {
+    /// Reads everything, then brings ReplicaSets, pods, statuses and slices one step further. Returns
+    /// whether a Deployment waits for its progress deadline.
+    pub(crate) async fn pass(&self) -> Result<bool, Error> {
         let deployments = self.list(Kind::DEPLOYMENT).await?;
         let sets = self.list(Kind::REPLICA_SET).await?;
         let pods = self.list(Kind::POD).await?;
@@ -112,17 +113,26 @@ impl Cluster {
         }
         let none = Vec::new();
         let owned = |object: &Value| by_owner.get(uid(object)).unwrap_or(&none);
+        // One object that cannot be brought further does not hold up the others.
+        let mut outcome = Ok(false);
+        let mut note = |result: Result<bool, Error>| match result {
+            Ok(more) => {
+                if let Ok(waits) = &mut outcome {
+                    *waits |= more;
+                }
+            }
+            Err(error) => outcome = Err(error),
+        };
         for deployment in deployments.iter().filter(|d| !deleting(d)) {
-            self.deployment(deployment, owned(deployment), &owned)
-                .await?;
+            note(self.deployment(deployment, owned(deployment), &owned).await);
         }
         for set in sets.iter().filter(|set| !deleting(set)) {
-            self.replica_set(set, owned(set)).await?;
+            note(self.replica_set(set, owned(set)).await.map(|()| false));
         }
         for service in services.iter().filter(|service| !deleting(service)) {
-            self.slice(service, &pods, &slices).await?;
+            note(self.slice(service, &pods, &slices).await.map(|()| false));
         }
-        Ok(())
+        outcome
     }
 
     async fn deployment<'a>(
@@ -130,7 +140,7 @@ impl Cluster {
         deployment: &Value,
         sets: &[&'a Value],
         owned: &impl Fn(&Value) -> &'a Vec<&'a Value>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let spec = &deployment["spec"];
         let wanted = spec["replicas"].as_i64().unwrap_or(1);
         let hash = template_hash(&spec["template"]);
@@ -260,7 +270,7 @@ impl Cluster {
         old: &[Set],
         revision: u64,
         new_name: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let ready = new.ready + old.iter().map(|set| set.ready).sum::<i64>();
         let existing = new.existing + old.iter().map(|set| set.existing).sum::<i64>();
         let strategy = Strategy::of(&deployment["spec"], wanted);
@@ -288,12 +298,43 @@ impl Cluster {
                    "lastUpdateTime": now,
                    "lastTransitionTime": same.map_or_else(|| json!(now), |c| c["lastTransitionTime"].clone())})
         };
-        let progressing = if complete {
+        let status_now = &deployment["status"];
+        let before = |key: &str| status_now[key].as_i64().unwrap_or(0);
+        let moved = before("replicas") != existing
+            || before("updatedReplicas") != new.existing
+            || before("readyReplicas") != ready
+            || status_now["observedGeneration"] != deployment["metadata"]["generation"];
+        let last = previous
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "Progressing");
+        let since = last.and_then(|c| {
+            c["lastUpdateTime"]
+                .as_str()?
+                .parse::<jiff::Timestamp>()
+                .ok()
+        });
+        let limit = deployment["spec"]["progressDeadlineSeconds"]
+            .as_i64()
+            .unwrap_or(600);
+        let late = !moved
+            && last.is_some_and(|c| c["reason"] != "NewReplicaSetAvailable")
+            && since.is_some_and(|since| {
+                jiff::Timestamp::now().as_second() - since.as_second() >= limit
+            });
+        let mut progressing = if complete {
             condition(
                 "Progressing",
                 "True",
                 "NewReplicaSetAvailable",
                 format!("ReplicaSet \"{new_name}\" has successfully progressed."),
+            )
+        } else if late {
+            condition(
+                "Progressing",
+                "False",
+                "ProgressDeadlineExceeded",
+                format!("ReplicaSet \"{new_name}\" has timed out progressing."),
             )
         } else {
             condition(
@@ -303,6 +344,9 @@ impl Cluster {
                 format!("ReplicaSet \"{new_name}\" is progressing."),
             )
         };
+        if moved {
+            progressing["lastUpdateTime"] = json!(now);
+        }
         let available_condition = if available {
             condition(
                 "Available",
@@ -338,7 +382,8 @@ impl Cluster {
             let patch = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
             self.patch(Kind::DEPLOYMENT, deployment, &patch).await?;
         }
-        self.status(Kind::DEPLOYMENT, deployment, status).await
+        self.status(Kind::DEPLOYMENT, deployment, status).await?;
+        Ok(!complete && !late && deployment["spec"]["paused"] != true)
     }
 
     async fn scale(

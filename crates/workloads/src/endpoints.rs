@@ -77,7 +77,7 @@ pub fn slice(service: &Value, pods: &[Value]) -> Option<Value> {
             "namespace": meta["namespace"],
             "labels": {
                 "kubernetes.io/service-name": meta["name"],
-                "endpointslice.kubernetes.io/managed-by": "weir-endpointslices",
+                "endpointslice.kubernetes.io/managed-by": "endpointslices.weir.dev",
             },
             "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": meta["name"],
                                  "uid": meta["uid"], "controller": true, "blockOwnerDeletion": true}],

@@ -36,6 +36,9 @@ pub enum Error {
 }
 
 const RETRY: Duration = Duration::from_millis(500);
+const CONFLICT_RETRY: Duration = Duration::from_millis(50);
+/// How often progress deadlines are looked at while one runs.
+const DEADLINE_CHECK: Duration = Duration::from_secs(2);
 /// Events that come in one burst are answered by one pass.
 const SETTLE: Duration = Duration::from_millis(5);
 
@@ -67,17 +70,33 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Erro
         });
     }
     let cluster = Cluster::new(client);
+    let mut waits = false;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             () = wake.notified() => {}
+            () = tokio::time::sleep(DEADLINE_CHECK), if waits => {}
         }
         tokio::time::sleep(SETTLE).await;
-        if let Err(error) = cluster.pass().await {
-            // A conflict or a vanished object: the next pass sees the present state.
-            tracing::debug!(error = %error, cause = ?std::error::Error::source(&error), "Pass ended early");
-            tokio::time::sleep(RETRY.min(Duration::from_millis(100))).await;
-            wake.notify_one();
+        match cluster.pass().await {
+            Ok(more) => waits = more,
+            Err(error) => {
+                // A conflict or a vanished object: the next pass sees the present state.
+                let passing = matches!(&error, Error::Api { source, .. }
+                    if matches!(&**source, kube::Error::Api(status) if matches!(status.code, 404 | 409)));
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                if passing {
+                    tracing::debug!(%error, cause, "Pass ended with a conflict");
+                } else {
+                    tracing::warn!(%error, cause, "Pass not complete, tried again");
+                }
+                let pause = if passing { CONFLICT_RETRY } else { RETRY };
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                wake.notify_one();
+            }
         }
     }
 }

@@ -1,0 +1,338 @@
+//! What a container runs here: decided by the first word of its command, then by its image.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::EngineChoice;
+use crate::env::Environment;
+use crate::paths::{self, Mount};
+
+/// The decision for one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Start this command line.
+    Run {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Whether it is a real engine, whose environment is checked.
+        real_engine: bool,
+    },
+    /// Nothing needs to run: report it as completed with this message.
+    Skip(String),
+    /// It may or can not run here, for this reason.
+    NotRunnable(String),
+}
+
+/// What the decision depends on besides the container.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The engine chosen for this instance.
+    pub engine: &'a EngineChoice,
+    /// This program.
+    pub program: &'a std::path::Path,
+    /// Whether other programs may run.
+    pub allow_host_commands: bool,
+    /// The pod's address.
+    pub ip: Ipv4Addr,
+    /// The pod's mounts, of this container.
+    pub mounts: &'a [Mount],
+}
+
+const LATER: [&str; 5] = [
+    "epp",
+    "pd-sidecar",
+    "llm-d-routing-sidecar",
+    "llm-d-router-endpoint-picker",
+    "llm-d-inference-scheduler",
+];
+
+/// Decides what `container` runs.
+pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) -> Job {
+    let words = |field: &str| -> Vec<String> {
+        let list = container[field].as_array();
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|word| paths::replace(&env.expand(word), around.mounts))
+            .collect()
+    };
+    let image = container["image"].as_str().unwrap_or_default();
+    let image = image_name(image);
+    if image == "storage-initializer" || container["name"] == "storage-initializer" {
+        return match around.engine {
+            EngineChoice::Simulated => Job::Skip("not downloaded: simulated engine".to_owned()),
+            EngineChoice::Vllm(_) => Job::NotRunnable(
+                "model downloads are not part of this build yet; name the model by a file:// or pvc:// URI".to_owned(),
+            ),
+        };
+    }
+    let command = words("command");
+    let arguments = words("args");
+    let mut all = command.clone();
+    if command.is_empty() {
+        all.extend(entrypoint(image).iter().map(|word| (*word).to_owned()));
+    }
+    all.extend(arguments);
+    let first = all.first().map(String::as_str).unwrap_or_default();
+    let first = first.rsplit('/').next().unwrap_or_default();
+    let python = first == "python" || first.starts_with("python3");
+    if python
+        && all.get(1).is_some_and(|word| word == "-m")
+        && all
+            .get(2)
+            .is_some_and(|word| word.starts_with("vllm.entrypoints"))
+    {
+        let mut rest = vec!["serve".to_owned()];
+        rest.extend(all.into_iter().skip(3));
+        return engine(rest, around);
+    }
+    if first == "vllm" {
+        return engine(all.into_iter().skip(1).collect(), around);
+    }
+    if first == "llm-d-inference-sim" {
+        let mut rest = vec!["serve".to_owned()];
+        rest.extend(all.into_iter().skip(1));
+        return engine(rest, around);
+    }
+    if first == "weir" {
+        let mut argv = vec![around.program.to_string_lossy().into_owned()];
+        argv.extend(all.into_iter().skip(1));
+        return Job::Run {
+            argv,
+            real_engine: false,
+        };
+    }
+    let component = if command.is_empty() && first.is_empty() {
+        image
+    } else {
+        first
+    };
+    if LATER.contains(&component) || (command.is_empty() && LATER.contains(&image)) {
+        return Job::NotRunnable(format!(
+            "{image} is a component that this build of weir does not have yet"
+        ));
+    }
+    if around.allow_host_commands {
+        if all.is_empty() {
+            return Job::NotRunnable(format!(
+                "image {image} has an entrypoint that is not known here; set the container's command"
+            ));
+        }
+        return Job::Run {
+            argv: all,
+            real_engine: false,
+        };
+    }
+    let what = if first.is_empty() {
+        format!("image {image}")
+    } else {
+        format!("command {first:?}")
+    };
+    Job::NotRunnable(format!(
+        "{what} is not one of weir's own components, and manifests do not run programs of this machine by default; \
+         start weir with --allow-host-commands to run it as a process of your user"
+    ))
+}
+
+/// Last path segment of an image, without tag and digest.
+fn image_name(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    let last = image.rsplit('/').next().unwrap_or(image);
+    last.split(':').next().unwrap_or(last)
+}
+
+/// The entrypoint of an image known here.
+fn entrypoint(image: &str) -> &'static [&'static str] {
+    match image {
+        "llm-d"
+        | "llm-d-cuda"
+        | "llm-d-cpu"
+        | "llm-d-rocm"
+        | "vllm-openai"
+        | "vllm-openai-cpu"
+        | "vllm-openai-rocm"
+        | "vllm-cpu-release-repo"
+        | "vllm-tpu" => &["vllm", "serve"],
+        "llm-d-inference-sim" => &["llm-d-inference-sim"],
+        "weir" => &["weir"],
+        _ => &[],
+    }
+}
+
+fn engine(rest: Vec<String>, around: Surroundings<'_>) -> Job {
+    match around.engine {
+        EngineChoice::Simulated => {
+            let mut argv = vec![
+                around.program.to_string_lossy().into_owned(),
+                "engine".to_owned(),
+            ];
+            argv.extend(rest);
+            Job::Run {
+                argv,
+                real_engine: false,
+            }
+        }
+        EngineChoice::Vllm(program) => real_engine(program, rest, around),
+    }
+}
+
+fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surroundings<'_>) -> Job {
+    let rest = with_host(rest, around.ip);
+    if !around.allow_host_commands {
+        let inside = |path: &str| {
+            let path = PathBuf::from(path);
+            let straight = !path
+                .components()
+                .any(|part| part == std::path::Component::ParentDir);
+            straight
+                && around
+                    .mounts
+                    .iter()
+                    .any(|mount| path.starts_with(&mount.host))
+        };
+        match weir_vllm::parse_argv(&rest) {
+            Err(error) => {
+                return Job::NotRunnable(format!(
+                    "the engine's command line is not usable: {error}"
+                ));
+            }
+            Ok(parsed) => {
+                if let Some(refused) = weir_vllm::safety::refused(&parsed, &inside).first() {
+                    return Job::NotRunnable(format!(
+                        "{refused}; --allow-host-commands lifts this"
+                    ));
+                }
+            }
+        }
+    }
+    let mut argv = vec![program.to_string_lossy().into_owned()];
+    argv.extend(rest);
+    Job::Run {
+        argv,
+        real_engine: true,
+    }
+}
+
+/// Puts the pod's address in place of a missing or unspecified `--host`.
+fn with_host(words: Vec<String>, ip: Ipv4Addr) -> Vec<String> {
+    let unspecified = |host: &str| matches!(host, "" | "0.0.0.0" | "::" | "[::]");
+    let mut out: Vec<String> = Vec::with_capacity(words.len() + 2);
+    let mut seen = false;
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if let Some(host) = word.strip_prefix("--host=") {
+            seen = true;
+            out.push(if unspecified(host) {
+                format!("--host={ip}")
+            } else {
+                word
+            });
+        } else if word == "--host" {
+            seen = true;
+            let host = words.next().unwrap_or_default();
+            out.push(word);
+            out.push(if unspecified(&host) {
+                ip.to_string()
+            } else {
+                host
+            });
+        } else {
+            out.push(word);
+        }
+    }
+    if !seen {
+        out.push("--host".to_owned());
+        out.push(ip.to_string());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(container: &Value, engine: &EngineChoice, allow: bool) -> Job {
+        let around = Surroundings {
+            engine,
+            program: std::path::Path::new("/bin/weir"),
+            allow_host_commands: allow,
+            ip: Ipv4Addr::new(127, 64, 1, 1),
+            mounts: &[],
+        };
+        decide(container, &Environment::default(), around)
+    }
+
+    fn line(job: Job) -> String {
+        match job {
+            Job::Run { argv, .. } => argv.join(" "),
+            Job::Skip(message) => format!("skip: {message}"),
+            Job::NotRunnable(message) => format!("not: {message}"),
+        }
+    }
+
+    #[test]
+    fn the_first_word_then_the_image_decide() {
+        let rows = [
+            (
+                json!({"command": ["vllm", "serve", "/m"], "args": ["--port", "1"]}),
+                "/bin/weir engine serve /m --port 1",
+            ),
+            (
+                json!({"command": ["/opt/x/vllm", "serve"]}),
+                "/bin/weir engine serve",
+            ),
+            (
+                json!({"command": ["python3", "-m", "vllm.entrypoints.openai.api_server", "--port=1"]}),
+                "/bin/weir engine serve --port=1",
+            ),
+            (
+                json!({"image": "docker.io/vllm/vllm-openai:v1@sha256:ab", "args": ["m"]}),
+                "/bin/weir engine serve m",
+            ),
+            (
+                json!({"image": "a/storage-initializer:v1"}),
+                "skip: not downloaded: simulated engine",
+            ),
+            (json!({"command": ["weir", "gateway"]}), "/bin/weir gateway"),
+        ];
+        for (container, wanted) in rows {
+            assert_eq!(
+                line(job(&container, &EngineChoice::Simulated, false)),
+                wanted,
+                "{container}"
+            );
+        }
+        let shell = json!({"command": ["/bin/sh", "-c", "true"]});
+        assert!(
+            line(job(&shell, &EngineChoice::Simulated, false)).contains("--allow-host-commands")
+        );
+        assert_eq!(
+            line(job(&shell, &EngineChoice::Simulated, true)),
+            "/bin/sh -c true"
+        );
+    }
+
+    #[test]
+    fn a_real_engine_listens_on_the_pods_address() {
+        let vllm = EngineChoice::Vllm("/usr/bin/vllm".into());
+        let rows = [
+            (
+                json!({"command": ["vllm", "serve", "m"]}),
+                "/usr/bin/vllm serve m --host 127.64.1.1",
+            ),
+            (
+                json!({"command": ["vllm", "serve", "m", "--host=0.0.0.0"]}),
+                "/usr/bin/vllm serve m --host=127.64.1.1",
+            ),
+        ];
+        for (container, wanted) in rows {
+            assert_eq!(line(job(&container, &vllm, false)), wanted, "{container}");
+        }
+        let unsafe_flag = json!({"command": ["vllm", "serve", "m", "--trust-remote-code"]});
+        assert!(line(job(&unsafe_flag, &vllm, false)).starts_with("not: "));
+    }
+}
