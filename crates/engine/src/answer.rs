@@ -82,15 +82,17 @@ pub(crate) async fn answer(
         prompt_tokens += count;
         let limit = limit(server, &request, api, count)?;
         for copy in 0..request.n {
-            let answer = text::answer(Ask {
+            let mut answer = text::answer(Ask {
                 mode: options.mode,
                 prompt: &said,
                 seed: options.seed.wrapping_add(copy),
                 limit,
+                room: options.window.saturating_sub(count),
                 limited: request.max_tokens.is_some() || api == Api::Text,
                 least: request.min_tokens,
                 exact: request.ignore_eos,
             });
+            answer.stop_at(&request.stop, request.include_stop, request.min_tokens);
             work.push(Work {
                 prompt: count,
                 output: answer.tokens.len() as u64,
@@ -213,7 +215,7 @@ impl Head {
                 let text = answer.tokens.concat();
                 match self.api {
                     Api::Chat => json!({
-                        "index": index, "logprobs": null, "finish_reason": answer.reason, "stop_reason": null,
+                        "index": index, "logprobs": null, "finish_reason": answer.reason, "stop_reason": answer.stop,
                         "token_ids": null, "routed_experts": null,
                         "message": {
                             "role": "assistant", "content": text, "refusal": null, "annotations": null,
@@ -222,7 +224,7 @@ impl Head {
                     }),
                     Api::Text => json!({
                         "index": index, "text": text, "logprobs": null, "finish_reason": answer.reason,
-                        "stop_reason": null, "token_ids": null, "prompt_logprobs": null,
+                        "stop_reason": answer.stop, "token_ids": null, "prompt_logprobs": null,
                         "prompt_token_ids": null, "routed_experts": null,
                     }),
                 }
@@ -283,7 +285,9 @@ impl Head {
         frame
     }
 
-    fn token(&self, index: usize, text: &str, reason: Option<&str>, completion: u64) -> Value {
+    fn token(&self, index: usize, answer: &Answer, token: usize, completion: u64) -> Value {
+        let text = answer.tokens.get(token).map_or("", String::as_str);
+        let reason = (token + 1 == answer.tokens.len()).then_some(answer.reason);
         let mut choice = match self.api {
             Api::Chat => json!({"index": index, "delta": {"content": text}}),
             Api::Text => {
@@ -294,7 +298,7 @@ impl Head {
         choice["finish_reason"] = json!(reason);
         choice["token_ids"] = Value::Null;
         if reason.is_some() {
-            choice["stop_reason"] = Value::Null;
+            choice["stop_reason"] = json!(answer.stop);
         }
         let mut frame = self.frame(&json!([choice]), completion);
         if reason.is_some() && !self.include_usage {
@@ -349,11 +353,7 @@ impl Writer {
                 continue;
             }
             self.sent[index] += 1;
-            let last = self.sent[index] == answer.tokens.len();
-            let reason = last.then_some(answer.reason);
-            let frame = self
-                .head
-                .token(index, &answer.tokens[sent], reason, self.completed());
+            let frame = self.head.token(index, answer, sent, self.completed());
             self.turn = (index + 1) % self.answers.len();
             self.push(&frame);
             return true;

@@ -315,6 +315,10 @@ impl Options {
     /// The address to bind by: an unspecified or missing host is the pod's address, else the loopback.
     #[must_use]
     pub fn bind_host(&self) -> String {
+        self.bind_host_by(|name| std::env::var(name).ok())
+    }
+
+    fn bind_host_by(&self, variable: impl Fn(&str) -> Option<String>) -> String {
         let unspecified = |host: &str| {
             host.is_empty() || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
         };
@@ -326,7 +330,7 @@ impl Options {
             Some(host) if !unspecified(host) => host.to_owned(),
             _ => ["WEIR_POD_IP", "POD_IP"]
                 .into_iter()
-                .filter_map(|name| std::env::var(name).ok())
+                .filter_map(variable)
                 .find(|ip| ip.parse::<IpAddr>().is_ok())
                 .unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string()),
         }
@@ -432,6 +436,35 @@ mod tests {
         assert_eq!(options.ignored, ["dtype", "enable-kvcache"]);
         assert_eq!(options.retired, ["swap-space"]);
         assert_eq!(options.adapters, [("l".to_owned(), "/l".to_owned())]);
+    }
+
+    #[test]
+    fn an_unspecified_host_is_the_pods_address_or_the_loopback() {
+        let rows = [
+            ("m", "127.64.1.9", "127.64.1.3", "127.64.1.9"),
+            ("m", "", "127.64.1.3", "127.64.1.3"),
+            ("m", "not-an-ip", "127.64.1.3", "127.64.1.3"),
+            ("m --host 0.0.0.0", "", "127.64.1.3", "127.64.1.3"),
+            ("m --host [::]", "127.64.1.9", "", "127.64.1.9"),
+            (
+                "m --host 127.0.0.5",
+                "127.64.1.9",
+                "127.64.1.3",
+                "127.0.0.5",
+            ),
+            ("m", "", "", "127.0.0.1"),
+        ];
+        for (line, ours, pods, host) in rows {
+            let variable = |name: &str| {
+                let value = match name {
+                    "WEIR_POD_IP" => ours,
+                    "POD_IP" => pods,
+                    _ => "",
+                };
+                (!value.is_empty()).then(|| value.to_owned())
+            };
+            assert_eq!(parse(line).unwrap().bind_host_by(variable), host, "{line}");
+        }
     }
 
     #[test]

@@ -24,6 +24,50 @@ pub struct Answer {
     pub tokens: Vec<String>,
     /// `stop` or `length`.
     pub reason: &'static str,
+    /// The string that ended it.
+    pub stop: Option<String>,
+}
+
+impl Answer {
+    /// Ends the answer at the first of `stops` that comes up after `least` tokens, as the engine does: the token
+    /// that completes the string is the last, the text ends before the string, or after it when `include`.
+    pub fn stop_at(&mut self, stops: &[String], include: bool, least: u64) {
+        let mut text = String::new();
+        let mut from = 0;
+        for index in 0..self.tokens.len() {
+            let before = text.len();
+            text.push_str(&self.tokens[index]);
+            if (index as u64) < least {
+                from = text.len();
+                continue;
+            }
+            for stop in stops {
+                // A string that ended before this token was seen then.
+                let begin = before
+                    .saturating_sub(stop.len().saturating_sub(1))
+                    .max(from);
+                let begin = text.ceil_char_boundary(begin);
+                let Some(at) = text[begin..].find(stop.as_str()) else {
+                    continue;
+                };
+                let at = begin + at;
+                self.tokens.truncate(index + 1);
+                self.cut(if include { at + stop.len() } else { at });
+                self.reason = "stop";
+                self.stop = Some(stop.clone());
+                return;
+            }
+        }
+    }
+
+    /// Shortens the text to `keep` bytes. The number of tokens stays: they were generated.
+    fn cut(&mut self, keep: usize) {
+        let mut left = keep;
+        for token in &mut self.tokens {
+            token.truncate(left);
+            left -= token.len();
+        }
+    }
 }
 
 /// Splits text into tokens: a word with the blank before it, or one other character.
@@ -60,6 +104,9 @@ pub struct Ask<'a> {
     pub seed: u64,
     /// Most tokens.
     pub limit: u64,
+    /// Tokens that fit the context window after the prompt. The client's limit does not shorten an echo, the
+    /// window does.
+    pub room: u64,
     /// Whether the client gave the limit.
     pub limited: bool,
     /// Least tokens.
@@ -77,12 +124,17 @@ pub fn answer(ask: Ask<'_>) -> Answer {
             // The end token counts, though it adds no text.
             tokens.push(String::new());
         }
+        tokens.truncate(usize::try_from(ask.room.max(1)).unwrap_or(usize::MAX));
         let reason = if tokens.len() as u64 >= ask.limit {
             "length"
         } else {
             "stop"
         };
-        return Answer { tokens, reason };
+        return Answer {
+            tokens,
+            reason,
+            stop: None,
+        };
     }
     let mut random = Random(hash(ask.prompt) ^ ask.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let count = if ask.exact {
@@ -108,6 +160,7 @@ pub fn answer(ask: Ask<'_>) -> Answer {
     Answer {
         tokens: out,
         reason,
+        stop: None,
     }
 }
 
@@ -219,6 +272,7 @@ mod tests {
                         prompt: "p",
                         seed,
                         limit,
+                        room: 2000,
                         limited,
                         least: 0,
                         exact: false,
@@ -233,22 +287,48 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_the_prompt() {
-        let ask = Ask {
-            mode: Mode::Echo,
-            prompt: "a b c",
-            seed: 0,
-            limit: 2,
-            limited: true,
-            least: 0,
-            exact: false,
-        };
-        assert_eq!(
-            answer(ask),
-            Answer {
-                tokens: tokens("a b c"),
-                reason: "length"
-            }
-        );
+    fn an_echo_is_the_prompt_as_far_as_the_window_goes() {
+        for (room, said) in [(9, "a b c"), (2, "a b")] {
+            let ask = Ask {
+                mode: Mode::Echo,
+                prompt: "a b c",
+                seed: 0,
+                limit: 2,
+                room,
+                limited: true,
+                least: 0,
+                exact: false,
+            };
+            let answer = answer(ask);
+            assert_eq!((answer.tokens, answer.reason), (tokens(said), "length"));
+        }
+    }
+
+    #[test]
+    fn a_stop_string_ends_an_answer() {
+        type Row<'a> = (&'a [&'a str], bool, u64, &'a str, usize, Option<&'a str>);
+        let rows: [Row<'_>; 8] = [
+            (&["x"], false, 0, "one two three two é", 5, None),
+            (&["two"], false, 0, "one ", 2, Some("two")),
+            (&["two"], true, 0, "one two", 2, Some("two")),
+            (&["two"], false, 2, "one two three ", 4, Some("two")),
+            (&["e t"], false, 0, "on", 2, Some("e t")),
+            (&["e t"], true, 0, "one t", 2, Some("e t")),
+            (&["three", "one"], false, 0, "", 1, Some("one")),
+            (&["é"], false, 0, "one two three two ", 5, Some("é")),
+        ];
+        for (stops, include, least, said, count, stop) in rows {
+            let mut answer = Answer {
+                tokens: tokens("one two three two é"),
+                reason: "length",
+                stop: None,
+            };
+            let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+            answer.stop_at(&stops, include, least);
+            assert_eq!(answer.tokens.concat(), said, "{stops:?}");
+            assert_eq!(answer.tokens.len(), count, "{stops:?}");
+            assert_eq!(answer.stop.as_deref(), stop, "{stops:?}");
+            assert_eq!(answer.reason == "stop", stop.is_some());
+        }
     }
 }

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 
+/// Most strings that end an answer. The engine has no bound; each of them costs at every token.
+const MAX_STOP: usize = 128;
+
 /// Which API a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -41,6 +44,10 @@ pub struct Request {
     pub n: u64,
     /// Whether the end token is ignored.
     pub ignore_eos: bool,
+    /// Strings that end an answer.
+    pub stop: Vec<String>,
+    /// Whether such a string stays in the answer.
+    pub include_stop: bool,
     /// Prompts of a text request; the conversation of a chat request as one.
     pub prompts: Vec<Prompt>,
     /// Text of the last message of a chat request.
@@ -163,6 +170,8 @@ impl Request {
             min_tokens,
             n,
             ignore_eos: boolean(&body, "ignore_eos")?,
+            stop: stop(body.get("stop"))?,
+            include_stop: boolean(&body, "include_stop_str_in_output")?,
             prompts,
             last,
             kv_transfer_params,
@@ -241,6 +250,40 @@ fn text(map: &Map<String, Value>, field: &str) -> Result<Option<String>, ApiErro
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(other) => Err(wrong(field, "string_type", "a valid string", other)),
     }
+}
+
+fn stop(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
+    let strings = match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let text = item.as_str().map(str::to_owned);
+                text.ok_or_else(|| {
+                    wrong(
+                        &format!("stop.{index}"),
+                        "string_type",
+                        "a valid string",
+                        item,
+                    )
+                })
+            })
+            .collect::<Result<_, _>>()?,
+        Some(other) => return Err(wrong("stop", "string_type", "a valid string", other)),
+    };
+    if strings.iter().any(String::is_empty) {
+        return Err(ApiError::bad_request(
+            "stop cannot contain an empty string.",
+            None,
+        ));
+    }
+    if strings.len() > MAX_STOP {
+        let message = format!("stop has {} strings, more than {MAX_STOP}", strings.len());
+        return Err(ApiError::bad_request(message, Some("stop")));
+    }
+    Ok(strings)
 }
 
 fn no_prompt() -> ApiError {

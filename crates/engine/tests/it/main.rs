@@ -1,0 +1,7 @@
+//! The engine over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod client;
+mod http;
+mod limits;
