@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::Addresses;
 use crate::hooks::Hooks;
 use crate::meta;
+use crate::openapi::Documents;
 use crate::registry::{Registry, Resource};
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Key, Object, Store};
@@ -22,6 +23,8 @@ pub(crate) struct App {
     pub(crate) token: String,
     pub(crate) logs: PathBuf,
     pub(crate) addresses: Addresses,
+    /// OpenAPI documents that somebody asked for.
+    pub(crate) documents: Documents,
     /// Wakes the garbage collector.
     pub(crate) collect: Notify,
     pub(crate) shutdown: CancellationToken,

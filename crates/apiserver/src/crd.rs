@@ -1,6 +1,6 @@
 //! Custom resource definitions: names, versions and schemas become served kinds.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -151,10 +151,12 @@ pub(crate) fn register(app: &App, definition: &Value) {
     let mut resources = Vec::new();
     for version in versions(definition).filter(|v| v["served"] == json!(true)) {
         let name = meta::text(version, "/name");
-        let openapi = version
-            .pointer("/schema/openAPIV3Schema")
-            .cloned()
-            .unwrap_or_default();
+        let openapi: Arc<Value> = Arc::new(
+            version
+                .pointer("/schema/openAPIV3Schema")
+                .cloned()
+                .unwrap_or_default(),
+        );
         let sub = &version["subresources"];
         let scale = sub["scale"].is_object().then(|| ScalePaths {
             spec: pointer(meta::text(sub, "/scale/specReplicasPath")),
@@ -193,6 +195,7 @@ pub(crate) fn register(app: &App, definition: &Value) {
                     }
                 }),
                 openapi,
+                hash: OnceLock::new(),
             })),
         });
     }

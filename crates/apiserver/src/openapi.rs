@@ -1,8 +1,11 @@
 //! OpenAPI v3 documents: enough for validation by `kubectl apply` and for `kubectl explain`.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_api::builtin;
 
@@ -20,18 +23,60 @@ pub(crate) fn index(snapshot: &Snapshot) -> Value {
                 format!("apis/{group}/{version}")
             };
             // kubectl caches a document by its address: another schema is another address.
-            let mut hasher = DefaultHasher::new();
-            for resource in of_version(snapshot, group, version) {
-                resource.plural.hash(&mut hasher);
-                if let Some(custom) = &resource.custom {
-                    custom.openapi.to_string().hash(&mut hasher);
-                }
-            }
-            let url = format!("/openapi/v3/{path}?hash={:016X}", hasher.finish());
+            let url = format!("/openapi/v3/{path}?hash={}", hash(snapshot, group, version));
             paths.insert(path, json!({"serverRelativeURL": url}));
         }
     }
     json!({"paths": paths})
+}
+
+/// Returns what tells a document of a group and version from an earlier one.
+pub(crate) fn hash(snapshot: &Snapshot, group: &str, version: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    for resource in of_version(snapshot, group, version) {
+        resource.plural.hash(&mut hasher);
+        if let Some(custom) = &resource.custom {
+            custom
+                .hash
+                .get_or_init(|| {
+                    let mut hasher = DefaultHasher::new();
+                    custom.openapi.to_string().hash(&mut hasher);
+                    hasher.finish()
+                })
+                .hash(&mut hasher);
+        }
+    }
+    format!("{:016X}", hasher.finish())
+}
+
+/// Documents by group and version, each with the hash of what it was built from. There are never more of them
+/// than served versions and those that were served before.
+#[derive(Default)]
+pub(crate) struct Documents(Mutex<HashMap<(String, String), (String, Bytes)>>);
+
+impl Documents {
+    /// Returns a document and its hash; it is built when first asked for, and again after a change.
+    pub(crate) fn get(
+        &self,
+        snapshot: &Snapshot,
+        group: &str,
+        version: &str,
+    ) -> Option<(String, Bytes)> {
+        let key = (group.to_owned(), version.to_owned());
+        if !snapshot.serves(group, version) {
+            self.0.lock().remove(&key);
+            return None;
+        }
+        let hash = hash(snapshot, group, version);
+        if let Some((known, bytes)) = self.0.lock().get(&key)
+            && *known == hash
+        {
+            return Some((hash, bytes.clone()));
+        }
+        let bytes = Bytes::from(document(snapshot, group, version)?.to_string());
+        self.0.lock().insert(key, (hash.clone(), bytes.clone()));
+        Some((hash, bytes))
+    }
 }
 
 fn of_version<'a>(
@@ -46,7 +91,7 @@ fn of_version<'a>(
 }
 
 /// The document of one group and version.
-pub(crate) fn document(snapshot: &Snapshot, group: &str, version: &str) -> Option<Value> {
+fn document(snapshot: &Snapshot, group: &str, version: &str) -> Option<Value> {
     if !snapshot.serves(group, version) {
         return None;
     }

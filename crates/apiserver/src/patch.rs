@@ -111,14 +111,12 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
     }
     // The configuration itself is checked, so that an unknown field is named as the caller wrote it.
     let mut warnings = Vec::new();
-    let mut checked = applied.clone();
     schema::check_fields(
         resource,
-        &mut checked,
+        &mut applied,
         req.query.get("fieldValidation"),
         &mut warnings,
     )?;
-    let applied = checked;
     let force = req.query.flag("force");
     let subresource = req.target.subresource.as_str();
     loop {
@@ -128,7 +126,7 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
                 let mut object = schema::apply(
                     resource,
                     Some(current),
-                    &applied,
+                    applied.clone(),
                     manager,
                     force,
                     subresource,
@@ -147,7 +145,7 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
         if !subresource.is_empty() {
             return Err(ApiError::not_found(resource, req.name()));
         }
-        let object = schema::apply(resource, None, &applied, manager, force, "")?;
+        let object = schema::apply(resource, None, applied.clone(), manager, force, "")?;
         match write::create(app, req, object, true).await {
             Err(error) if error.reason == "AlreadyExists" => continue,
             Ok(mut reply) => {

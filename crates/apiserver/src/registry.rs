@@ -3,7 +3,7 @@
 mod builtin;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::schema::Schema;
 use parking_lot::RwLock;
@@ -41,7 +41,9 @@ pub struct Column {
 #[derive(Clone, Debug, Default)]
 pub struct Custom {
     /// OpenAPI schema of this version, null for none.
-    pub openapi: Value,
+    pub openapi: Arc<Value>,
+    /// Hash of that schema, made when OpenAPI is first asked for.
+    pub(crate) hash: OnceLock<u64>,
     /// True when unknown fields are kept everywhere.
     pub preserve_unknown: bool,
     /// Printer columns.

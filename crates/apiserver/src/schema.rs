@@ -20,7 +20,7 @@ pub struct Schema {
 
 enum Source {
     Builtin(String, String, String),
-    Custom(Value),
+    Custom(Arc<Value>),
 }
 
 impl fmt::Debug for Schema {
@@ -40,8 +40,8 @@ impl Schema {
     }
 
     /// Returns the schema of a definition, none when it has none.
-    pub(crate) fn custom(openapi: &Value) -> Option<Arc<Self>> {
-        let source = Source::Custom(openapi.clone());
+    pub(crate) fn custom(openapi: &Arc<Value>) -> Option<Arc<Self>> {
+        let source = Source::Custom(Arc::clone(openapi));
         openapi.is_object().then(|| {
             Arc::new(Self {
                 source,
@@ -56,14 +56,18 @@ impl Schema {
             Source::Builtin(group, version, kind) => {
                 weir_api::builtin::schema(group, version, kind).unwrap_or_else(open)
             }
-            Source::Custom(openapi) => openapi.clone(),
+            Source::Custom(openapi) => Value::clone(openapi),
         }
     }
 
     /// Returns the parsed schema.
     pub fn node(&self) -> &Node {
         self.node.get_or_init(|| {
-            Node::parse(&self.openapi()).unwrap_or_else(|error| {
+            let parsed = match &self.source {
+                Source::Custom(openapi) => Node::parse(openapi),
+                Source::Builtin(..) => Node::parse(&self.openapi()),
+            };
+            parsed.unwrap_or_else(|error| {
                 tracing::warn!(%error, "Schema not usable: its kind is served without one");
                 Node::any()
             })
@@ -203,12 +207,11 @@ pub(crate) fn strategic(resource: &Resource, object: &mut Value, patch: &Value) 
 pub(crate) fn apply(
     resource: &Resource,
     live: Option<&Value>,
-    applied: &Value,
+    mut applied: Value,
     manager: &str,
     force: bool,
     subresource: &str,
 ) -> ApiResult<Value> {
-    let mut applied = applied.clone();
     if let Value::Object(map) = &mut applied {
         if subresource == "status" {
             map.retain(|key, _| {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use weir_runtime::http::{Body, text};
+use weir_runtime::http::{Body, full, text};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -42,7 +42,7 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
     let caller = caller(&app, request.headers())
         .ok_or_else(|| ApiError::new(401, "Unauthorized", "Unauthorized"))?;
     let accept = header_of(request.headers(), &header::ACCEPT);
-    if let Some(answer) = documents(&app, &path, &accept) {
+    if let Some(answer) = documents(&app, &path, &accept, request.headers()) {
         return answer;
     }
     let target = Target::parse(&path).ok_or_else(ApiError::no_path)?;
@@ -231,8 +231,36 @@ fn version() -> Value {
         "compiler": "rustc", "platform": format!("linux/{}", std::env::consts::ARCH)})
 }
 
+/// Answers with an OpenAPI document, or with 304 when the caller has it.
+fn model(app: &App, group: &str, version: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+    let (hash, bytes) = app
+        .documents
+        .get(&app.registry.snapshot(), group, version)
+        .ok_or_else(ApiError::no_path)?;
+    let tag = format!("\"{hash}\"");
+    let known = header_of(headers, &header::IF_NONE_MATCH) == tag;
+    let mut response = Response::new(full(if known { Bytes::new() } else { bytes }));
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let map = response.headers_mut();
+    map.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        map.insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
 /// Discovery and OpenAPI; none when the path is of another kind.
-fn documents(app: &App, path: &str, accept: &str) -> Option<ApiResult<Response<Body>>> {
+fn documents(
+    app: &App,
+    path: &str,
+    accept: &str,
+    headers: &HeaderMap,
+) -> Option<ApiResult<Response<Body>>> {
     let snapshot = app.registry.snapshot();
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let aggregated = discovery::wants_aggregated(accept);
@@ -258,10 +286,8 @@ fn documents(app: &App, path: &str, accept: &str) -> Option<ApiResult<Response<B
         ["api", version] => found(discovery::resources(&snapshot, "", version)),
         ["apis", group, version] => found(discovery::resources(&snapshot, group, version)),
         ["openapi", "v3"] => found(Some(openapi::index(&snapshot))),
-        ["openapi", "v3", "api", version] => found(openapi::document(&snapshot, "", version)),
-        ["openapi", "v3", "apis", group, version] => {
-            found(openapi::document(&snapshot, group, version))
-        }
+        ["openapi", "v3", "api", version] => Some(model(app, "", version, headers)),
+        ["openapi", "v3", "apis", group, version] => Some(model(app, group, version, headers)),
         _ => None,
     }
 }

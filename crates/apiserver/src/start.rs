@@ -15,6 +15,7 @@ use weir_runtime::certs::{self, Authority};
 use crate::address::Addresses;
 use crate::app::App;
 use crate::hooks::Hooks;
+use crate::openapi::Documents;
 use crate::registry::Registry;
 use crate::store::{self, Store};
 use crate::{collect, crd, defaults, meta, server};
@@ -166,6 +167,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> Result<Serv
         token,
         logs: data_dir.join("logs"),
         addresses: Addresses::new(loopback_block),
+        documents: Documents::default(),
         collect: Notify::new(),
         shutdown: shutdown.clone(),
     });

@@ -100,26 +100,25 @@ pub(crate) async fn create(
         )?;
     }
     let dry = req.dry_run();
+    let mut stored = app.storage(resource, object)?;
     let is_service = &*resource.storage == "core/services";
     if is_service {
         app.addresses
-            .assign(&mut object)
-            .map_err(|cause| ApiError::invalid(resource, meta::name(&object), &[cause]))?;
+            .assign(&mut stored)
+            .map_err(|cause| ApiError::invalid(resource, meta::name(&stored), &[cause]))?;
     }
     let give_back = |object: &Value| {
         if is_service {
             app.addresses.release(object);
         }
     };
-    let stored = match app.storage(resource, object.clone()) {
-        Ok(stored) => stored,
-        Err(error) => {
-            give_back(&object);
-            return Err(error);
-        }
-    };
     for attempt in 0.. {
-        let mut value = stored.clone();
+        // Definitions may be large: a copy is made only where it is needed again.
+        let mut value = if generate || is_service {
+            stored.clone()
+        } else {
+            stored.take()
+        };
         if attempt > 0 {
             name_it(&mut value);
         }
@@ -129,7 +128,7 @@ pub(crate) async fn create(
             if taken && generate && attempt < 8 {
                 continue;
             }
-            give_back(&object);
+            give_back(&value);
             if taken {
                 return Err(ApiError::already_exists(resource, meta::name(&value)));
             }
@@ -152,7 +151,11 @@ pub(crate) async fn create(
                     warnings,
                 });
             }
-            Err(Race) => continue,
+            Err(Race) if generate => {}
+            Err(Race) => {
+                give_back(&stored);
+                return Err(ApiError::already_exists(resource, &key.name));
+            }
         }
     }
     Err(ApiError::internal("no free name"))
