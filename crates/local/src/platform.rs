@@ -1,27 +1,77 @@
 //! The objects that a usual cluster has before a user's first: definitions, namespaces, the global
 //! configuration. The gateway's own objects are made by the gateway.
+//!
+//! What a user made of them stays: a definition is brought up to date only while nobody but this
+//! module has written it, everything else is only made when it is missing.
 
 use std::time::Duration;
 
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
 use serde_json::{Value, json};
-
-use crate::apply::{self, apply};
+use tokio::time::Instant;
 
 /// Namespace of Weir's own configuration objects.
 pub const SYSTEM_NAMESPACE: &str = "kserve";
 
+/// How long a freshly installed definition may take to be served.
+pub const DEFINITION_SERVED: Duration = Duration::from_secs(10);
+
+const FIELD_MANAGER: &str = "weir-platform";
+const POLL: Duration = Duration::from_millis(5);
+
+/// Why the platform's objects are not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store refused or did not answer.
+    #[error("cannot install {object}")]
+    Api {
+        /// Kind and name.
+        object: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A definition was taken but is not served.
+    #[error("definition {0:?} is not served after 10 s; its conditions say why")]
+    NotServed(String),
+}
+
 /// Installs what is missing and waits until every definition is served.
 ///
 /// # Errors
-/// When the store refuses an object or a definition is not served within ten seconds.
-pub async fn install(client: &kube::Client) -> Result<(), apply::Error> {
+/// When the store refuses an object or a definition is not served within [`DEFINITION_SERVED`].
+pub async fn install(client: &kube::Client) -> Result<(), Error> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &definitions());
+    let live = api
+        .list(&ListParams::default())
+        .await
+        .map_err(|source| failed("definitions", source))?;
     for definition in weir_api::crds::foreign()
         .iter()
         .chain(&weir_api::crds::own())
     {
-        apply(client, definition).await?;
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        let known = live.items.iter().find(|item| item.name_any() == name);
+        if known.is_some_and(|item| !is_ours_alone(item)) {
+            continue;
+        }
+        let parameters = PatchParams::apply(FIELD_MANAGER);
+        api.patch(name, &parameters, &Patch::Apply(definition))
+            .await
+            .map_err(|source| failed(&format!("definition {name}"), source))?;
     }
-    apply(client, &namespace(SYSTEM_NAMESPACE)).await?;
+    await_served(&api).await?;
+    make(
+        client,
+        "",
+        "namespaces",
+        "Namespace",
+        &namespace(SYSTEM_NAMESPACE),
+    )
+    .await?;
     let configuration = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -30,8 +80,14 @@ pub async fn install(client: &kube::Client) -> Result<(), apply::Error> {
             "ingress": r#"{"kserveIngressGateway":"kserve/kserve-ingress-gateway","enableLLMInferenceServiceTLS":false}"#,
         },
     });
-    apply(client, &configuration).await?;
-    Ok(())
+    make(
+        client,
+        SYSTEM_NAMESPACE,
+        "configmaps",
+        "ConfigMap",
+        &configuration,
+    )
+    .await
 }
 
 /// Returns a Namespace object.
@@ -39,5 +95,87 @@ pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-/// How long a freshly installed definition may take to be served.
-pub const DEFINITION_SERVED: Duration = Duration::from_secs(10);
+/// Whether nobody but this module has written the spec of a definition.
+fn is_ours_alone(definition: &DynamicObject) -> bool {
+    let entries = definition.metadata.managed_fields.iter().flatten();
+    entries
+        .filter(|entry| entry.subresource.as_deref() != Some("status"))
+        .all(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+}
+
+async fn await_served(api: &Api<DynamicObject>) -> Result<(), Error> {
+    let begun = Instant::now();
+    loop {
+        let live = api
+            .list(&ListParams::default())
+            .await
+            .map_err(|source| failed("definitions", source))?;
+        let waiting = live.items.iter().find(|definition| {
+            let conditions = definition.data.pointer("/status/conditions");
+            let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+            !conditions.any(|c| c["type"] == "Established" && c["status"] == "True")
+        });
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        if begun.elapsed() > DEFINITION_SERVED {
+            return Err(Error::NotServed(waiting.name_any()));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Creates an object of the core group unless it is there.
+async fn make(
+    client: &kube::Client,
+    namespace: &str,
+    plural: &str,
+    kind: &str,
+    object: &Value,
+) -> Result<(), Error> {
+    let resource = ApiResource {
+        group: String::new(),
+        version: "v1".to_owned(),
+        api_version: "v1".to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    };
+    let api: Api<DynamicObject> = if namespace.is_empty() {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    };
+    let made = async {
+        let object = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        api.create(&parameters, &object).await
+    };
+    match made.await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(source) => Err(failed(
+            &format!("{kind} {}", object["metadata"]["name"]),
+            source,
+        )),
+    }
+}
+
+fn definitions() -> ApiResource {
+    ApiResource {
+        group: "apiextensions.k8s.io".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "apiextensions.k8s.io/v1".to_owned(),
+        kind: "CustomResourceDefinition".to_owned(),
+        plural: "customresourcedefinitions".to_owned(),
+    }
+}
+
+fn failed(object: &str, source: kube::Error) -> Error {
+    Error::Api {
+        object: object.to_owned(),
+        source: Box::new(source),
+    }
+}

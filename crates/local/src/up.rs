@@ -44,7 +44,7 @@ enum Error {
     #[error("cannot reach the API store")]
     Client(#[from] weir_runtime::client::Error),
     #[error("cannot install the platform's objects")]
-    Platform(#[source] apply::Error),
+    Platform(#[source] platform::Error),
     #[error("cannot make the gateway's objects")]
     Gateway(#[source] weir_gateway::Error),
     #[error("cannot write the kubeconfig to {path:?}")]
@@ -103,23 +103,27 @@ pub fn up(options: &Options) -> ExitCode {
 async fn run(options: &Options, sources: &[files::Source], report: &Report) -> Result<bool, Error> {
     raise_file_limit();
     let (engine, engine_words) = choose_engine(options.engine)?;
+    // Port 0 has no directory of its own until it is bound; any other port names it, and its lock says who
+    // holds it better than the port does.
+    let unbound = options.listen.port() == 0 && options.data_dir.is_none();
+    let early = if unbound {
+        Some(listen_on(options.listen).await?)
+    } else {
+        None
+    };
+    let port = early
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
     let directory = match &options.data_dir {
         Some(path) => path.clone(),
-        None => claim::default_data_dir(options.listen.port())?,
+        None => claim::default_data_dir(port.unwrap_or(options.listen).port())?,
     };
     let data = DataDir::claim(&directory)?;
     let block = AddressBlock::claim()?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .map_err(|source| Error::Listen {
-            address: options.listen,
-            holder: if source.kind() == io::ErrorKind::AddrInUse {
-                ", another program uses it"
-            } else {
-                ""
-            },
-            source,
-        })?;
+    let listener = match early {
+        Some(listener) => listener,
+        None => listen_on(options.listen).await?,
+    };
     let listen = listener.local_addr().unwrap_or(options.listen);
 
     let stop = CancellationToken::new();
@@ -238,6 +242,20 @@ async fn run(options: &Options, sources: &[files::Source], report: &Report) -> R
     store_stop.cancel();
     server.stopped().await;
     outcome
+}
+
+async fn listen_on(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen {
+            address,
+            holder: if source.kind() == io::ErrorKind::AddrInUse {
+                ", another program uses it"
+            } else {
+                ""
+            },
+            source,
+        })
 }
 
 /// Applies the files, then waits and reports. Returns whether everything succeeded; without
