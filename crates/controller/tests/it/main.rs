@@ -165,6 +165,27 @@ async fn drift_is_repaired_and_what_others_own_stays() {
 }
 
 #[tokio::test]
+async fn a_scaled_deployment_is_put_back_only_when_the_service_has_a_count() {
+    let world = World::start().await;
+    let mut counted = world.service("counted");
+    counted["spec"]["replicas"] = json!(2);
+    world.create(kind::SERVICE, &counted).await;
+    world.create(kind::SERVICE, &world.service("free")).await;
+    for name in ["counted-kserve", "free-kserve"] {
+        world.appears(kind::DEPLOYMENT, name).await;
+        world.scale(name, 4).await;
+    }
+    let back =
+        |d: &serde_json::Value| d["spec"]["replicas"] == 2 && d["metadata"]["generation"] == 3;
+    world.until(kind::DEPLOYMENT, "counted-kserve", back).await;
+    world.settle().await;
+    let free = world.appears(kind::DEPLOYMENT, "free-kserve").await;
+    assert_eq!(free["spec"]["replicas"], 4);
+    assert_eq!(free["metadata"]["generation"], 2);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_stopped_service_loses_its_children_and_a_deleted_one_goes() {
     let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;

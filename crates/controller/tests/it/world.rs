@@ -40,6 +40,7 @@ impl World {
     pub(crate) async fn start() -> Self {
         let cluster = weir_testkit::cluster().await.unwrap();
         cluster.install_definitions().await.unwrap();
+        tell_store(cluster.real);
         let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
         let shutdown = CancellationToken::new();
         let (stop, to_run) = (shutdown.clone(), client.clone());
@@ -160,6 +161,15 @@ impl World {
             .unwrap();
     }
 
+    /// What `kubectl scale deployment` does.
+    pub(crate) async fn scale(&self, name: &str, replicas: u32) {
+        let scale = json!({"spec": {"replicas": replicas}});
+        self.api(kind::DEPLOYMENT)
+            .patch_scale(name, &PatchParams::default(), &Patch::Merge(scale))
+            .await
+            .unwrap();
+    }
+
     /// Waits until the object is as `wanted` says.
     pub(crate) async fn until(
         &self,
@@ -265,6 +275,12 @@ impl World {
             .unwrap()
             .unwrap();
     }
+}
+
+/// Says on which store a test ran, so that runs can be counted.
+#[allow(clippy::print_stderr, reason = "counted from the output of a test run")]
+fn tell_store(real: bool) {
+    eprintln!("STORE: {}", if real { "real" } else { "embedded" });
 }
 
 fn condition(kind: &str, generation: i64) -> Value {
