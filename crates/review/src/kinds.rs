@@ -103,7 +103,11 @@ impl Kinds {
         let all: Vec<_> = crds
             .chain(weir_api::builtin::kinds().map(|(g, v, k, _)| (g, v, k)))
             .collect();
-        let name = crate::locate::similar(kind, all.iter().map(|(_, _, k)| *k))?;
+        let here = all.iter().filter(|(g, _, _)| *g == group);
+        // A slip of the pen anywhere, then a word left out of a kind of this group, then what is near at all.
+        let name = crate::locate::near(kind, all.iter().map(|(_, _, k)| *k), 5)
+            .or_else(|| crate::locate::abridged(kind, here.map(|(_, _, k)| *k)))
+            .or_else(|| crate::locate::similar(kind, all.iter().map(|(_, _, k)| *k)))?;
         // Of several homes of a kind the nearest, the newest among equals.
         let homes = all.iter().filter(|(_, _, k)| *k == name);
         let (group, version, kind) =

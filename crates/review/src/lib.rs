@@ -11,6 +11,8 @@ mod object;
 pub use admission::{Cause, Refusal, admit};
 pub use kinds::Kinds;
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use weir_manifest::{Document, Position};
 
@@ -84,6 +86,7 @@ pub fn review<'a>(
             .chain(documents.iter().map(|document| &document.value)),
     );
     let mut findings = Vec::new();
+    let mut seen: HashMap<Identity<'_>, &Document> = HashMap::new();
     for document in documents {
         let written = |pointer: &str| {
             document
@@ -105,8 +108,53 @@ pub fn review<'a>(
             severity: found.severity,
         }));
         findings[first..].sort_by_key(|finding| finding.position);
+        let Some(identity) = identity(&document.value) else {
+            continue;
+        };
+        if let Some(earlier) = seen.get(&identity) {
+            findings.push(twice(document, earlier, &identity));
+        } else {
+            seen.insert(identity, document);
+        }
     }
     findings
+}
+
+/// Group, kind, namespace and name: what one object is known by, whatever version it is written in.
+type Identity<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn identity(value: &Value) -> Option<Identity<'_>> {
+    let api_version = value["apiVersion"].as_str()?;
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let metadata = &value["metadata"];
+    let namespace = metadata["namespace"].as_str().unwrap_or("default");
+    Some((
+        group,
+        value["kind"].as_str()?,
+        namespace,
+        metadata["name"].as_str()?,
+    ))
+}
+
+/// Which of two documents would win is chance: that is never what is meant.
+fn twice(
+    document: &Document,
+    earlier: &Document,
+    (_, kind, namespace, name): &Identity<'_>,
+) -> Finding {
+    let pointer = "/metadata/name";
+    let first = earlier.nearest(pointer).line;
+    Finding {
+        source: document.source().to_owned(),
+        position: Some(document.nearest(pointer)),
+        path: "metadata.name".to_owned(),
+        message: format!(
+            "{kind} {name:?} of namespace {namespace} stands at {}:{first} already",
+            earlier.source()
+        ),
+        hint: "keep one of the two documents".to_owned(),
+        severity: Severity::Error,
+    }
 }
 
 /// Reviews one text; text that is not YAML or JSON is a finding too.

@@ -85,7 +85,16 @@ pub(crate) fn similar<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    near(word, candidates, 3)
+}
+
+/// The candidate nearest to a word, when at most one letter of `share` is different.
+pub(crate) fn near<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    share: usize,
+) -> Option<&'a str> {
+    let limit = (word.chars().count() / share).max(1);
     candidates
         .into_iter()
         .map(|candidate| {
@@ -97,6 +106,22 @@ pub(crate) fn similar<'a>(
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// The shortest candidate that a word abridges by leaving letters out, at most half of them.
+pub(crate) fn abridged<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let abridges = |candidate: &str| {
+        let mut letters = candidate.chars().flat_map(char::to_lowercase);
+        word.len() * 2 >= candidate.len() && word.chars().all(|c| letters.any(|letter| letter == c))
+    };
+    candidates
+        .into_iter()
+        .filter(|candidate| abridges(candidate))
+        .min_by_key(|candidate| candidate.len())
 }
 
 /// Edits between two words.

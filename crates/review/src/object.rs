@@ -112,6 +112,8 @@ fn name(value: &Value, found: &mut Vec<Found>) {
         && !named("generateName")
         && (metadata["name"].is_null() || metadata["name"] == "")
     {
+        // The schema has said the same of `metadata` as a whole.
+        found.retain(|finding| finding.path != "metadata" || !metadata.is_null());
         let hint = "every object needs a name";
         found.push(Found::error(
             "/metadata/name",
@@ -120,6 +122,63 @@ fn name(value: &Value, found: &mut Vec<Found>) {
             hint,
         ));
     }
+    // Our own kinds have a rule of their own, roles may be called anything.
+    let group = value["apiVersion"].as_str().unwrap_or_default();
+    let free = [names::GROUP, "rbac.authorization.k8s.io"];
+    if free.iter().any(|free| group.starts_with(free)) {
+        return;
+    }
+    let label =
+        value["apiVersion"] == "v1" && (value["kind"] == "Namespace" || value["kind"] == "Service");
+    for (field, label) in [("name", label), ("namespace", true)] {
+        let Some(text) = metadata[field].as_str().filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        if let Some(fault) = name_fault(text, label) {
+            let (message, hint) = fault;
+            found.push(Found::error(
+                &format!("/metadata/{field}"),
+                &format!("metadata.{field}"),
+                message,
+                hint,
+            ));
+        }
+    }
+}
+
+/// Says what is wrong with a name, and what to do; `label` for one without dots.
+fn name_fault(text: &str, label: bool) -> Option<(String, &'static str)> {
+    let limit = if label { 63 } else { 253 };
+    if text.len() > limit {
+        let message = format!("{} characters are too long", text.len());
+        let hint = if label {
+            "use at most 63"
+        } else {
+            "use at most 253"
+        };
+        return Some((message, hint));
+    }
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let part = |part: &str| {
+        part.starts_with(edge) && part.ends_with(edge) && part.chars().all(|c| edge(c) || c == '-')
+    };
+    let fits = if label {
+        part(text)
+    } else {
+        text.split('.').all(part)
+    };
+    if fits {
+        return None;
+    }
+    let hint = if label {
+        "use lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
+    } else {
+        "use lower-case letters, digits, hyphens and dots, each part beginning and ending with a letter or digit"
+    };
+    Some((
+        format!("{text:?} is not a name that Kubernetes takes"),
+        hint,
+    ))
 }
 
 fn schema(value: &Value, node: &Node, written: Written<'_>, found: &mut Vec<Found>) {

@@ -65,6 +65,51 @@ fn unknown_kind() {
 }
 
 #[test]
+fn a_part_of_a_kind_is_enough_for_a_suggestion() {
+    let text = HEAD.replace("LLMInferenceService", "LLMService");
+    assert_eq!(
+        messages(&text),
+        "model.yaml:2:1: kind: unknown kind \"LLMService\" in apiVersion \"serving.kserve.io/v1alpha2\"; did you mean kind \
+         LLMInferenceService of apiVersion serving.kserve.io/v1alpha2?"
+    );
+}
+
+#[test]
+fn names_are_looked_at_before_anything_is_created() {
+    let map = |rest: &str| messages(&format!("apiVersion: v1\nkind: ConfigMap\n{rest}"));
+    assert_eq!(map("metadata: {name: a.b-1}\n"), "");
+    insta::assert_snapshot!(
+        [
+            map(""),
+            map("metadata: {}\n"),
+            map("metadata:\n  name: Bad_Name\n"),
+            map(&format!("metadata:\n  name: {}\n", "a".repeat(254))),
+            map("metadata:\n  name: a\n  namespace: b.c\n"),
+            messages("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a.b\n"),
+        ]
+        .join("\n")
+    );
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: \"system:A\"}\nrules: []\n";
+    assert_eq!(messages(role), "");
+}
+
+#[test]
+fn one_object_stands_in_one_document() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    let elsewhere = map.replace("{name: a}", "{name: a, namespace: b}");
+    assert_eq!(messages(&format!("{map}---\n{elsewhere}")), "");
+    let spec = "spec:\n  model:\n    uri: hf://a/b\n";
+    let old = HEAD.replace("v1alpha2", "v1alpha1");
+    assert_eq!(
+        messages(&format!(
+            "{HEAD}{spec}---\n{old}  namespace: default\n{spec}"
+        )),
+        "model.yaml:12:3: metadata.name: LLMInferenceService \"llama\" of namespace default stands at model.yaml:4 already; \
+         keep one of the two documents"
+    );
+}
+
+#[test]
 fn unknown_field() {
     insta::assert_snapshot!(messages(&format!(
         "{HEAD}spec:\n  model:\n    uri: hf://a/b\n  replica: 2\n  workload:\n    replicas: 2\n  template:\n    containers:\n    \
