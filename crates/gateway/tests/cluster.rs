@@ -1,9 +1,9 @@
-//! The whole gateway against an API server: `WEIR_TEST_KUBECONFIG` names one with Gateway API installed.
+//! The whole gateway against an API server: the embedded store, or the real one that
+//! `WEIR_TEST_KUBECONFIG` names.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use futures::{Stream, StreamExt};
 use http::{Request, Response};
@@ -56,14 +56,10 @@ fn holds(conditions: &Value, kind: &str) -> bool {
 
 #[tokio::test]
 async fn routes_are_programmed_and_status_is_written() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("SKIPPED: WEIR_TEST_KUBECONFIG names no API server");
-        return;
-    };
-    weir_runtime::install_crypto();
-    let client = weir_runtime::client::from_kubeconfig(Path::new(&path))
-        .await
-        .unwrap();
+    let cluster = weir_testkit::cluster().await.unwrap();
+    cluster.install_definitions().await.unwrap();
+    eprintln!("STORE: {}", if cluster.real { "real" } else { "embedded" });
+    let client = cluster.client.clone();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
 
