@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use weir_discovery::EndpointSets;
+use weir_proxy::headers::remove_hop_by_hop;
 use weir_proxy::{Body, Client, Problem, boxed, collect_in, empty, full, guarded};
 use weir_runtime::http::Peer;
 
@@ -115,6 +116,18 @@ impl Server {
                 "invalid_request_error",
                 "this gateway opens no tunnels; send the request itself",
             ));
+        }
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        if hosts.next().is_some() && hosts.next().is_some() {
+            return Err(Problem::bad_request(
+                "the request names more than one host; send one Host header",
+            ));
+        }
+        if strip::wanders(request.uri().path()) {
+            return Err(Problem::bad_request(format!(
+                "the path {} has `.` or `..` as a segment; send the path that is meant",
+                request.uri().path()
+            )));
         }
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str(),
@@ -262,6 +275,8 @@ impl Server {
             ));
         }
         strip::headers(&mut parts.headers);
+        // Before anything is added: a client must not declare away what this gateway or the route sets.
+        remove_hop_by_hop(&mut parts.headers);
         if let Some(Peer(peer)) = parts.extensions.get::<Peer>() {
             forwarded(&mut parts.headers, *peer);
         }
@@ -274,11 +289,21 @@ impl Server {
         {
             parts.headers.insert(header::HOST, host);
         }
-        let looked_at = parts.method == http::Method::POST && strip::looks_at(&path);
+        let bodiless = matches!(parts.method, http::Method::GET | http::Method::HEAD);
+        let looked_at = !bodiless && strip::looks_at(&path);
         parts.uri = target(&path, parts.uri.query())?;
         parts.extensions = http::Extensions::new();
         if !looked_at {
             return Ok(Request::from_parts(parts, boxed(body)));
+        }
+        if let Some(encoding) = encoded(&parts.headers) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "invalid_request_error",
+                format!(
+                    "bodies in content-encoding {encoding:?} are not taken here; send it as it is, without the header"
+                ),
+            ));
         }
         let (whole, room) = collect_in(body, MAX_BODY, &self.held)
             .await
@@ -294,6 +319,15 @@ impl Server {
             .insert(header::CONTENT_LENGTH, HeaderValue::from(stripped.len()));
         Ok(Request::from_parts(parts, guarded(full(stripped), room)))
     }
+}
+
+/// Returns what the body is packed in, if anything: fields could hide from the shield there.
+fn encoded(headers: &http::HeaderMap) -> Option<String> {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .find(|value| !value.is_empty() && !value.eq_ignore_ascii_case("identity"))
 }
 
 /// Returns up to [`TRIES`] of `ready`, beginning with the one whose turn it is.

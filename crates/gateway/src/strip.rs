@@ -43,7 +43,7 @@ const ROUTES: [&str; 6] = [
 const BATCH: &str = "/v1/chat/completions/batch";
 
 /// Paths of an engine that are not for the outside.
-const CLOSED: [&str; 14] = [
+const CLOSED: [&str; 21] = [
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
     "/adapters",
@@ -57,6 +57,13 @@ const CLOSED: [&str; 14] = [
     "/resume",
     "/update_weights",
     "/init_weight_transfer_engine",
+    "/start_weight_update",
+    "/finish_weight_update",
+    "/get_world_size",
+    "/start_profile",
+    "/stop_profile",
+    "/is_sleeping",
+    "/is_paused",
     "/server_info",
 ];
 
@@ -80,8 +87,22 @@ pub fn looks_at(path: &str) -> bool {
 #[must_use]
 pub fn closed(path: &str) -> bool {
     let path = decoded(path);
-    let path = path.trim_end_matches('/');
-    CLOSED.contains(&path) || path.starts_with("/reset_")
+    let mut plain = String::with_capacity(path.len());
+    // Servers that merge slashes see through doubled ones.
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        plain.push('/');
+        plain.push_str(part);
+    }
+    CLOSED.contains(&plain.as_str()) || plain.starts_with("/reset_")
+}
+
+/// Says whether `path` has segments that lead elsewhere (`.`, `..`), in clear or encoded: one server
+/// resolves them, another does not, so what is matched here might not be what is served there.
+#[must_use]
+pub fn wanders(path: &str) -> bool {
+    decoded(path)
+        .split(['/', '\\'])
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 fn decoded(path: &str) -> Cow<'_, str> {
@@ -155,7 +176,8 @@ impl Place {
 
 /// An open object or array.
 enum Open {
-    Array,
+    /// With the place of its items: those of a whole body that is a list are requests themselves.
+    Array(Place),
     Object {
         place: Place,
         /// Where the member that is being read began, when it has to go.
@@ -228,8 +250,13 @@ impl Scanner<'_> {
                     if stack.len() >= DEPTH {
                         return self.fail("nested too deep");
                     }
-                    stack.push(Open::Array);
-                    place = Place::Elsewhere;
+                    let items = if stack.is_empty() {
+                        Place::Top
+                    } else {
+                        Place::Elsewhere
+                    };
+                    stack.push(Open::Array(items));
+                    place = items;
                     if self.peek() == Some(b']') {
                         self.at += 1;
                         stack.pop();
@@ -270,10 +297,10 @@ impl Scanner<'_> {
                 };
             };
             match open {
-                Open::Array => match next {
+                Open::Array(items) => match next {
                     Some(b',') => {
                         self.at += 1;
-                        return Ok(Some(Place::Elsewhere));
+                        return Ok(Some(*items));
                     }
                     Some(b']') => {
                         self.at += 1;
@@ -420,6 +447,10 @@ mod tests {
                 r#"{"vllm_xargs":{"x":1},"n":1}"#,
             ),
             (
+                r#"[{"kv_transfer_params":1},[{"kv_transfer_params":2}],{"a":1,"bootstrap_host":"h"}]"#,
+                r#"[{},[{"kv_transfer_params":2}],{"a":1}]"#,
+            ),
+            (
                 r#"{"sampling_params":{"extra_args":{"ec_transfer_params":{}}}}"#,
                 r#"{"sampling_params":{"extra_args":{}}}"#,
             ),
@@ -454,5 +485,24 @@ mod tests {
         assert!(looks_at("/v1/completions") && looks_at("/ns/n/v1/chat/completions/"));
         assert!(looks_at("/v1/%63ompletions") && !looks_at("/v1/models"));
         assert!(closed("/sleep") && closed("/reset_prefix_cache") && !closed("/v1/models"));
+        assert!(closed("//sleep/") && closed("/%2Freset_mm_cache"));
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_known() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/.",
+            "/%2e./x",
+            "/a%2F..",
+            "/a%5c..",
+            "/a\\..\\b",
+        ] {
+            assert!(wanders(path), "{path}");
+        }
+        for path in ["/", "/...", "/a..b/.c", "/v1/models", "/%252e%252e/x"] {
+            assert!(!wanders(path), "{path}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::Client as Legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ struct Seen {
     target: String,
     headers: HeaderMap,
     body: Bytes,
+    trailers: Option<HeaderMap>,
 }
 
 /// Set when the upstream's stream is dropped.
@@ -68,7 +70,8 @@ impl World1 {
             let chunks_out = Arc::clone(&chunks_out);
             async move {
                 let (parts, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
+                let body = body.collect().await.unwrap();
+                let (trailers, body) = (body.trailers().cloned(), body.to_bytes());
                 let target = parts.uri.to_string();
                 let streamed = target == "/stream";
                 let hangs = target == "/hang";
@@ -77,6 +80,7 @@ impl World1 {
                         target,
                         headers: parts.headers,
                         body,
+                        trailers,
                     })
                     .unwrap();
                 if hangs {
@@ -404,5 +408,103 @@ async fn parallel_requests_share_the_endpoints() {
         assert_eq!(world.seen.recv().await.unwrap().target, "/v1/models");
     }
     world.idle().await;
+    world.end().await;
+}
+
+/// Sends bytes as they are and reads until the gateway closes.
+async fn raw(gateway: SocketAddr, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(gateway).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_header_takes_away_nothing_that_the_gateway_set() {
+    let mut world = World1::start().await;
+    let answer = raw(
+        world.gateway,
+        "GET /default/up/other HTTP/1.1\r\nHost: localhost\r\nX-Mine: 1\r\n\
+         Connection: close, X-Forwarded-For, x-forwarded-proto, x-mine, host\r\n\r\n",
+    );
+    assert!(answer.await.starts_with("HTTP/1.1 200"));
+    let seen = world.seen.recv().await.unwrap();
+    assert_eq!(seen.headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(seen.headers["x-forwarded-proto"], "http");
+    assert_eq!(seen.headers["host"], "localhost");
+    assert!(!seen.headers.contains_key("x-mine"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_body_has_one_length() {
+    let mut world = World1::start().await;
+    let chunked = "4\r\nabcd\r\n3\r\nefg\r\n0\r\nx-prefiller-host-port: evil:1\r\n\r\n";
+    for lengths in [
+        "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\nTrailer: x-prefiller-host-port\r\n",
+    ] {
+        let head = "POST /default/up/other HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let answer = raw(world.gateway, &format!("{head}{lengths}\r\n{chunked}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{lengths}: {answer}");
+        let seen = world.seen.recv().await.unwrap();
+        assert_eq!(seen.body, "abcdefg", "{lengths}");
+        assert_eq!(seen.trailers, None, "{lengths}");
+        assert!(!seen.headers.contains_key("content-length"), "{lengths}");
+    }
+    for lengths in [
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2, 3\r\n",
+        "Content-Length: +2\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "X-Folded: a\r\n b\r\nContent-Length: 2\r\n",
+        "Content-Length : 2\r\n",
+    ] {
+        let head = "POST /default/up/other HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let answer = raw(world.gateway, &format!("{head}{lengths}\r\nab")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{lengths}: {answer}");
+    }
+    assert!(world.seen.try_recv().is_err());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let mut world = World1::start().await;
+    let post = "Content-Length: 2\r\nContent-Type: application/json\r\n";
+    for (line, headers, status) in [
+        ("GET /default/up/../down/x", "", 400),
+        ("GET /default/up/%2e%2E/x", "", 400),
+        ("GET /default/up/.%2e", "", 400),
+        ("GET /default/up/./x", "", 400),
+        ("GET /default/up/x%2f..%2fsleep", "", 400),
+        ("GET /default/up/..%5csleep", "", 400),
+        ("GET /default/up/...", "", 200),
+        ("GET /default/up/x", "Host: evil.example\r\n", 400),
+        ("POST /default/up//sleep", "", 403),
+        ("POST /default/up/%2fsleep%2f", "", 403),
+        ("POST /default/up/start_profile", "", 403),
+        (
+            "POST /default/up/v1/completions",
+            "Content-Encoding: gzip\r\n",
+            415,
+        ),
+        ("post /default/up/v1/completions", "", 400),
+        (
+            "POST /default/up/v1/completions",
+            "Content-Encoding: identity\r\n",
+            400,
+        ),
+    ] {
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{post}\r\n{{x"
+        );
+        let answer = raw(world.gateway, &request).await;
+        let want = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&want), "{line} {headers}: {answer}");
+    }
+    assert_eq!(world.seen.recv().await.unwrap().target, "/...");
+    assert!(world.seen.try_recv().is_err());
     world.end().await;
 }
