@@ -48,6 +48,12 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let request = Request::parse(api, body)?;
     let options = &server.options;
+    if request.chooses_tools && !options.tools {
+        return Err(ApiError::bad_request(
+            "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
+            None,
+        ));
+    }
     let displayed = options
         .names
         .first()
@@ -98,6 +104,7 @@ pub(crate) async fn answer(
                 output: answer.tokens.len() as u64,
                 limit,
                 reason: answer.reason,
+                copies: (copy == 0).then_some(request.n),
             });
             answers.push(answer);
         }
@@ -148,7 +155,7 @@ fn limit(server: &Server, request: &Request, api: Api, prompt: u64) -> Result<u6
     let asked = match (request.max_tokens, api) {
         (Some(asked), _) if asked > window => {
             let message = format!(
-                "max_tokens={asked} cannot be greater than max_model_len={window}. (parameter=max_tokens, value={asked})"
+                "max_tokens={asked} cannot be greater than max_model_len={window}. Please request fewer output tokens. (parameter=max_tokens, value={asked})"
             );
             return Err(ApiError::bad_request(message, Some("max_tokens")));
         }
@@ -271,6 +278,9 @@ impl Head {
         });
         if self.continuous {
             frame["usage"] = self.usage(completion);
+            if self.api == Api::Chat && choices != &json!([]) {
+                frame["usage"]["completion_tokens_details"] = Value::Null;
+            }
         }
         frame
     }

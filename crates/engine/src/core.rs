@@ -77,6 +77,11 @@ impl Stats {
                 histogram(metrics::REQUEST_PROMPT, &tokens),
                 histogram(metrics::REQUEST_GENERATION, &tokens),
                 histogram(metrics::REQUEST_MAX, &tokens),
+                histogram(metrics::REQUEST_LONGEST, &tokens),
+                histogram(metrics::REQUEST_COMPUTED, &tokens),
+                histogram(metrics::REQUEST_PER_TOKEN, &metrics::BUCKETS_ITL),
+                histogram(metrics::REQUEST_PREEMPTIONS, &metrics::BUCKETS_PREEMPTIONS),
+                histogram(metrics::REQUEST_N, &metrics::BUCKETS_N),
             ],
         }
     }
@@ -120,6 +125,7 @@ struct Unit {
     prompt: u64,
     limit: u64,
     reason: &'static str,
+    copies: Option<u64>,
     first: Duration,
     latest: Duration,
 }
@@ -142,6 +148,8 @@ pub struct Work {
     pub limit: u64,
     /// Why the answer ends.
     pub reason: &'static str,
+    /// How many answers the prompt gets; on the first of them only, so that a request counts once.
+    pub copies: Option<u64>,
 }
 
 /// The engine.
@@ -243,6 +251,7 @@ impl Core {
                 prompt: one.prompt,
                 limit: one.limit,
                 reason: one.reason,
+                copies: one.copies,
                 first: now,
                 latest: now,
             };
@@ -335,6 +344,14 @@ impl State {
             stats.observe(metrics::REQUEST_PROMPT, unit.prompt as f64);
             stats.observe(metrics::REQUEST_GENERATION, token.count as f64);
             stats.observe(metrics::REQUEST_MAX, unit.limit as f64);
+            stats.observe(metrics::REQUEST_LONGEST, token.count as f64);
+            stats.observe(metrics::REQUEST_COMPUTED, unit.prompt as f64);
+            let gaps = (token.count - 1).max(1) as f64;
+            stats.observe(metrics::REQUEST_PER_TOKEN, seconds(unit.first) / gaps);
+            stats.observe(metrics::REQUEST_PREEMPTIONS, 0.0);
+            if let Some(copies) = unit.copies {
+                stats.observe(metrics::REQUEST_N, copies as f64);
+            }
             stats.finish(unit.reason);
             self.units.remove(&token.id);
         }

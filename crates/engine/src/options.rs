@@ -78,7 +78,7 @@ const RETIRED: [(&str, bool); 9] = [
 ];
 
 /// Flags of the engine that are acted on.
-const ACTED_ON: [&str; 19] = [
+const ACTED_ON: [&str; 22] = [
     "model",
     "host",
     "port",
@@ -98,6 +98,9 @@ const ACTED_ON: [&str; 19] = [
     "enable-request-id-headers",
     "enable-force-include-usage",
     "kv-transfer-config",
+    "enable-auto-tool-choice",
+    "tool-call-parser",
+    "data-parallel-size",
 ];
 
 /// Why the command line cannot be served.
@@ -164,6 +167,10 @@ pub struct Options {
     pub id_headers: bool,
     /// Whether every stream ends with the usage.
     pub force_usage: bool,
+    /// Whether clients may leave the choice of tools to the engine.
+    pub tools: bool,
+    /// Number of data-parallel ranks.
+    pub ranks: u64,
     /// Behaviour of the model.
     pub engine: Config,
     /// Flags that were given and have no effect here.
@@ -295,6 +302,9 @@ impl Options {
             token_details: args.switch("enable-prompt-tokens-details") == Some(true),
             id_headers: args.switch("enable-request-id-headers") == Some(true),
             force_usage: args.switch("enable-force-include-usage") == Some(true),
+            tools: args.switch("enable-auto-tool-choice") == Some(true)
+                && args.value("tool-call-parser").is_some(),
+            ranks: whole(&args, "data-parallel-size", 1, 1)?,
             engine,
             ignored: given()
                 .filter(|name| {

@@ -36,6 +36,20 @@ pub fn write(core: &Core, options: &Options) -> String {
         page.family(family, "gauge", help);
         page.sample(family, &labels, value);
     }
+    split(
+        &mut page,
+        (metrics::WAITING_BY_REASON, "gauge", "reason"),
+        "Number of waiting requests by reason.",
+        name,
+        (&metrics::WAITING_REASONS, gauges.waiting as f64),
+    );
+    split(
+        &mut page,
+        (metrics::SLEEP_STATE, "gauge", "sleep_state"),
+        "Engine sleep state.",
+        name,
+        (&metrics::SLEEP_STATES, 1.0),
+    );
     page.family(
         metrics::CACHE_CONFIG,
         "gauge",
@@ -93,10 +107,49 @@ pub fn write(core: &Core, options: &Options) -> String {
             "Cumulative number of preemption from the engine.",
             0,
         ),
+        (
+            metrics::EXTERNAL_QUERIES,
+            "External prefix cache queries, in terms of number of queried tokens.",
+            0,
+        ),
+        (
+            metrics::EXTERNAL_HITS,
+            "External prefix cache hits, in terms of number of cached tokens.",
+            0,
+        ),
+        (
+            metrics::MM_QUERIES,
+            "Multi-modal cache queries, in terms of number of queried items.",
+            0,
+        ),
+        (
+            metrics::MM_HITS,
+            "Multi-modal cache hits, in terms of number of cached items.",
+            0,
+        ),
+        (
+            metrics::PROMPT_CACHED,
+            "Number of cached prompt tokens (local + external).",
+            0,
+        ),
     ] {
         page.family(family, "counter", help);
         page.sample(family, &labels, value as f64);
     }
+    split(
+        &mut page,
+        (metrics::PROMPT_BY_SOURCE, "counter", "source"),
+        "Number of prompt tokens by source.",
+        name,
+        (&metrics::PROMPT_SOURCES, stats.prompt_tokens as f64),
+    );
+    split(
+        &mut page,
+        (metrics::PROMPT_CACHED_BY_SOURCE, "counter", "source"),
+        "Prefix-cache hit tokens by the cache tier that supplied them.",
+        name,
+        (&metrics::CACHE_SOURCES, 0.0),
+    );
     page.family(
         metrics::SUCCESS,
         "counter",
@@ -128,4 +181,19 @@ pub fn write(core: &Core, options: &Options) -> String {
         );
     }
     page.finish()
+}
+
+/// A family with one sample for each value of a label: all of it is the first one's.
+fn split(
+    page: &mut Page,
+    (family, kind, label): (&str, &str, &str),
+    help: &str,
+    model: &str,
+    (values, first): (&[&str], f64),
+) {
+    page.family(family, kind, help);
+    for (index, value) in values.iter().enumerate() {
+        let labels = [("engine", "0"), ("model_name", model), (label, *value)];
+        page.sample(family, &labels, if index == 0 { first } else { 0.0 });
+    }
 }

@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::{answer, page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 const SIMULATED: HeaderName = HeaderName::from_static(transfer::SIMULATED_HEADER);
 
 /// The server of one engine.
@@ -179,6 +180,18 @@ impl Server {
                 None,
                 "Unsupported Media Type: Only 'application/json' is allowed",
             ));
+        }
+        let rank = request
+            .headers()
+            .get(RANK)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse::<i64>().ok());
+        let ranks = self.options.ranks;
+        if let Some(rank) = rank
+            && !u64::try_from(rank).is_ok_and(|rank| rank < ranks)
+        {
+            let message = format!("data_parallel_rank {rank} is out of range [0, {ranks}).");
+            return Err(ApiError::bad_request(message, None));
         }
         let limit = self.options.body_limit;
         let body = match Limited::new(request.into_body(), limit).collect().await {

@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod request;
+mod sampling;
 pub mod sse;
 pub mod usage;
 

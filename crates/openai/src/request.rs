@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::sampling;
 
 /// Most strings that end an answer. The engine has no bound; each of them costs at every token.
 const MAX_STOP: usize = 128;
@@ -52,6 +53,8 @@ pub struct Request {
     pub prompts: Vec<Prompt>,
     /// Text of the last message of a chat request.
     pub last: String,
+    /// Whether the answer may call tools of the client's choice (`auto`), which takes a parser.
+    pub chooses_tools: bool,
     /// Transfer parameters of split serving.
     pub kv_transfer_params: Option<Map<String, Value>>,
 }
@@ -62,16 +65,22 @@ impl Request {
     /// # Errors
     /// With what the engine would answer.
     pub fn parse(api: Api, body: &[u8]) -> Result<Self, ApiError> {
+        if body.is_empty() {
+            return Err(ApiError::field("body", "missing", "Field required", "None"));
+        }
         let value: Value = match serde_json::from_slice(body) {
             Ok(value) => value,
             Err(error) => {
-                let offset = offset(body, error.line(), error.column());
-                return Err(ApiError::field(
-                    &format!("body.{offset}"),
-                    "json_invalid",
-                    "JSON decode error",
-                    "{}",
-                ));
+                let offset = if error.is_eof() {
+                    body.len()
+                } else {
+                    offset(body, error.line(), error.column())
+                };
+                let place = format!("body.{offset}");
+                let detail = format!(
+                    "{{'type': 'json_invalid', 'loc': '{place}', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {{'error': 'Expecting value'}}}}"
+                );
+                return Err(ApiError::shape(Some(&place), &detail));
             }
         };
         let Value::Object(body) = value else {
@@ -143,14 +152,7 @@ impl Request {
                 ));
             }
         };
-        if let Some(temperature) = number(&body, "temperature")?.filter(|value| *value < 0.0) {
-            return Err(ApiError::bad_request(
-                format!(
-                    "temperature must be non-negative, got {temperature:?}. (parameter=temperature, value={temperature:?})"
-                ),
-                Some("temperature"),
-            ));
-        }
+        sampling::check(&body)?;
         let (prompts, last) = match api {
             Api::Text => (prompts(body.get("prompt"))?, String::new()),
             Api::Chat => messages(body.get("messages"), body.len())?,
@@ -172,6 +174,7 @@ impl Request {
             ignore_eos: boolean(&body, "ignore_eos")?,
             stop: stop(body.get("stop"))?,
             include_stop: boolean(&body, "include_stop_str_in_output")?,
+            chooses_tools: api == Api::Chat && sampling::chooses_tools(&body),
             prompts,
             last,
             kv_transfer_params,
@@ -216,7 +219,7 @@ fn wrong(field: &str, kind: &str, should: &str, value: &Value) -> ApiError {
     )
 }
 
-fn boolean(map: &Map<String, Value>, field: &str) -> Result<bool, ApiError> {
+pub(crate) fn boolean(map: &Map<String, Value>, field: &str) -> Result<bool, ApiError> {
     match map.get(field) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(on)) => Ok(*on),
@@ -224,17 +227,26 @@ fn boolean(map: &Map<String, Value>, field: &str) -> Result<bool, ApiError> {
     }
 }
 
-fn integer(map: &Map<String, Value>, field: &str) -> Result<Option<i64>, ApiError> {
+pub(crate) fn integer(map: &Map<String, Value>, field: &str) -> Result<Option<i64>, ApiError> {
     match map.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_i64() {
             Some(number) => Ok(Some(number)),
-            None => Err(wrong(field, "int_type", "a valid integer", value)),
+            None => match value.as_str().map(|text| text.trim().parse()) {
+                Some(Ok(number)) => Ok(Some(number)),
+                Some(Err(_)) => Err(wrong(
+                    field,
+                    "int_parsing",
+                    "a valid integer, unable to parse string as an integer",
+                    value,
+                )),
+                None => Err(wrong(field, "int_type", "a valid integer", value)),
+            },
         },
     }
 }
 
-fn number(map: &Map<String, Value>, field: &str) -> Result<Option<f64>, ApiError> {
+pub(crate) fn number(map: &Map<String, Value>, field: &str) -> Result<Option<f64>, ApiError> {
     match map.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_f64() {

@@ -47,6 +47,44 @@ pub const REQUEST_GENERATION: &str = "vllm:request_generation_tokens";
 /// Limit of generated tokens of a request.
 pub const REQUEST_MAX: &str = "vllm:request_params_max_tokens";
 
+/// Waiting requests by `reason`, one of [`WAITING_REASONS`].
+pub const WAITING_BY_REASON: &str = "vllm:num_requests_waiting_by_reason";
+/// 1 for the state that the engine is in, by `sleep_state`, one of [`SLEEP_STATES`].
+pub const SLEEP_STATE: &str = "vllm:engine_sleep_state";
+/// Tokens of prompts by where their blocks came from.
+pub const PROMPT_BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
+/// Tokens of prompts found in a cache.
+pub const PROMPT_CACHED: &str = "vllm:prompt_tokens_cached_total";
+/// The same by the kind of memory.
+pub const PROMPT_CACHED_BY_SOURCE: &str = "vllm:prompt_tokens_cached_by_source_total";
+/// Tokens looked up in the caches of other engines.
+pub const EXTERNAL_QUERIES: &str = "vllm:external_prefix_cache_queries_total";
+/// Tokens found in the caches of other engines.
+pub const EXTERNAL_HITS: &str = "vllm:external_prefix_cache_hits_total";
+/// Items looked up in the cache of images and the like.
+pub const MM_QUERIES: &str = "vllm:mm_cache_queries_total";
+/// Items found there.
+pub const MM_HITS: &str = "vllm:mm_cache_hits_total";
+/// Time for each token after the first, of a request.
+pub const REQUEST_PER_TOKEN: &str = "vllm:request_time_per_output_token_seconds";
+/// Most tokens that one of a request's answers has.
+pub const REQUEST_LONGEST: &str = "vllm:request_max_num_generation_tokens";
+/// Prompt tokens of a request that were computed, not found in a cache.
+pub const REQUEST_COMPUTED: &str = "vllm:request_prefill_kv_computed_tokens";
+/// How often a request lost its blocks.
+pub const REQUEST_PREEMPTIONS: &str = "vllm:request_num_preemptions";
+/// Answers that a request asked for.
+pub const REQUEST_N: &str = "vllm:request_params_n";
+
+/// Why requests wait.
+pub const WAITING_REASONS: [&str; 2] = ["capacity", "deferred"];
+/// States of the engine.
+pub const SLEEP_STATES: [&str; 3] = ["awake", "weights_offloaded", "discard_all"];
+/// Where the blocks of prompts come from.
+pub const PROMPT_SOURCES: [&str; 3] = ["local_compute", "local_cache_hit", "external_kv_transfer"];
+/// The kinds of memory that hold cached blocks.
+pub const CACHE_SOURCES: [&str; 5] = ["device", "host", "p2p", "disk", "external_unspecified"];
+
 /// Reasons for which a request ends, all present from the start.
 pub const FINISHED: [&str; 5] = ["stop", "length", "abort", "error", "repetition"];
 
@@ -65,6 +103,10 @@ pub const BUCKETS_REQUEST: [f64; 21] = [
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
     480.0, 960.0, 1920.0, 7680.0,
 ];
+/// Upper bounds of the number of answers.
+pub const BUCKETS_N: [f64; 5] = [1.0, 2.0, 5.0, 10.0, 20.0];
+/// Upper bounds of the number of preemptions.
+pub const BUCKETS_PREEMPTIONS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 /// Upper bounds of token counts: 1, 2, 5 times the powers of ten not above `window`.
 #[must_use]
 pub fn token_buckets(window: u64) -> Vec<f64> {

@@ -15,7 +15,13 @@ pub(crate) struct Engine {
 }
 
 pub(crate) async fn start(flags: &str) -> Engine {
-    let line = format!("serve org/m --served-model-name m alias --port 0 --host 127.0.0.1 {flags}");
+    start_named("org/m", &["m", "alias"], flags).await
+}
+
+pub(crate) async fn start_named(model: &str, names: &[&str], flags: &str) -> Engine {
+    let names = names.join(" ");
+    let line =
+        format!("serve {model} --served-model-name {names} --port 0 --host 127.0.0.1 {flags}");
     let words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
     let options = Options::parse(&words).unwrap();
     let listener = weir_engine::bind(&options).await.unwrap();
