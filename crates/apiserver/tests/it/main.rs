@@ -4,3 +4,4 @@
 mod client;
 mod kit;
 mod kubectl;
+mod parity;
