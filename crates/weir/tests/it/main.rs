@@ -11,3 +11,4 @@ mod crash;
 mod instance;
 mod kubectl;
 mod serve;
+mod wrapper;
