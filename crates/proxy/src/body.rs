@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -26,10 +27,20 @@ pub enum TooLarge {
     /// So many bodies are held already that this one has no room.
     #[error("too many request bodies are being read at once")]
     Room,
+    /// The sender went silent in the middle of it.
+    #[error("the body stopped arriving for {limit:?}")]
+    Slow {
+        /// Longest silence that is waited for.
+        limit: Duration,
+    },
     /// The sender broke off.
     #[error("the body could not be read")]
     Read(#[source] BoxError),
 }
+
+/// Longest time between two frames of a body that is read whole: without it a sender that says nothing
+/// would hold a connection and memory for ever.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Boxes any body.
 pub fn boxed<B>(body: B) -> Body
@@ -43,13 +54,13 @@ where
 /// Reads `body` whole, refusing more than `limit` bytes without reading them all.
 ///
 /// # Errors
-/// When the body is longer than `limit` or its sender breaks off.
+/// When the body is longer than `limit`, or its sender breaks off or is silent for [`SILENCE`].
 pub async fn collect_limited<B>(body: B, limit: usize) -> Result<Bytes, TooLarge>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    collect(body, limit, |_| true).await
+    collect(body, limit, SILENCE, |_| true).await
 }
 
 /// Reads `body` whole as [`collect_limited`] does, taking a permit of `room` for each byte that is held.
@@ -67,7 +78,7 @@ where
     B::Error: Into<BoxError>,
 {
     let mut held: Option<OwnedSemaphorePermit> = None;
-    let bytes = collect(body, limit, |length| {
+    let bytes = collect(body, limit, SILENCE, |length| {
         let Ok(length) = u32::try_from(length) else {
             return false;
         };
@@ -85,6 +96,7 @@ where
 async fn collect<B>(
     body: B,
     limit: usize,
+    silence: Duration,
     mut reserve: impl FnMut(usize) -> bool,
 ) -> Result<Bytes, TooLarge>
 where
@@ -97,7 +109,11 @@ where
     let mut body = std::pin::pin!(body);
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(silence, body.frame());
+        let Some(frame) = frame.await.map_err(|_| TooLarge::Slow { limit: silence })? else {
+            break;
+        };
         let Ok(data) = frame
             .map_err(|error| TooLarge::Read(error.into()))?
             .into_data()
@@ -244,6 +260,8 @@ impl http_body::Body for Borrowed {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::StreamExt as _;
+
     use super::*;
 
     struct Count(Arc<AtomicUsize>);
@@ -290,6 +308,17 @@ mod tests {
         ));
         drop(held);
         assert_eq!(room.available_permits(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_silent_sender_is_given_up() {
+        let frame = Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"a")));
+        let frames = futures::stream::iter([frame]).chain(futures::stream::pending());
+        let body = http_body_util::StreamBody::new(frames);
+        let silence = Duration::from_millis(1);
+        let error = collect(body, 5, silence, |_| true).await.unwrap_err();
+        assert!(matches!(error, TooLarge::Slow { .. }), "{error}");
+        assert_eq!(crate::Problem::from(&error).status, 408);
     }
 
     #[tokio::test]

@@ -113,6 +113,11 @@ impl From<&TooLarge> for Problem {
                 format!("{error}; send a smaller request"),
             ),
             TooLarge::Room => Self::unavailable(format!("{error}; try again")),
+            TooLarge::Slow { .. } => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout_error",
+                format!("{error}; send it again"),
+            ),
             TooLarge::Read(_) => Self::bad_request(chain(error)),
         }
     }

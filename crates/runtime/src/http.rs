@@ -36,6 +36,13 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADER_READ: Duration = Duration::from_secs(30);
 
+/// How long a new connection may take to its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+
+/// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+
 /// Address of the peer; every request carries one in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -66,7 +73,11 @@ pub async fn serve<H, F>(
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+        let slot = tokio::select! {
+            () = shutdown.cancelled() => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else {
             break;
         };
         let (stream, peer) = tokio::select! {
@@ -88,10 +99,12 @@ pub async fn serve<H, F>(
             let _slot = slot;
             let _ = stream.set_nodelay(true);
             match acceptor {
-                None => connection(stream, peer, handler, shutdown).await,
+                None => connection(stream, peer, handler, FIRST_REQUEST, shutdown).await,
                 Some(acceptor) => {
                     match tokio::time::timeout(TLS_HANDSHAKE, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, peer, handler, shutdown).await,
+                        Ok(Ok(stream)) => {
+                            connection(stream, peer, handler, FIRST_REQUEST, shutdown).await
+                        }
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
                     }
@@ -112,13 +125,21 @@ pub async fn serve<H, F>(
     }
 }
 
-async fn connection<S, H, F>(stream: S, peer: SocketAddr, handler: H, shutdown: CancellationToken)
-where
+async fn connection<S, H, F>(
+    stream: S,
+    peer: SocketAddr,
+    handler: H,
+    first_request: Duration,
+    shutdown: CancellationToken,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let begun = CancellationToken::new();
+    let first = begun.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        first.cancel();
         request.extensions_mut().insert(Peer(peer));
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -131,11 +152,27 @@ where
     builder
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
         .max_concurrent_streams(1_000);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    // The limit for a head begins with the protocol, which a peer that sends nothing never chooses: such
+    // peers would otherwise fill all slots and stay.
+    let silent = async {
+        if tokio::time::timeout(first_request, begun.cancelled())
+            .await
+            .is_ok()
+        {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = silent => {
+            tracing::debug!(%peer, "Connection ended: no request came");
+            return;
+        }
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(DRAIN, connection.as_mut()).await {
@@ -158,4 +195,56 @@ pub fn text(status: http::StatusCode, text: impl Into<String>) -> Response<Body>
         http::HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn answer(_: Request<Incoming>) -> Response<Body> {
+        Response::new(full("fine"))
+    }
+
+    fn peer() -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_sends_no_request_is_let_go() {
+        for sent in ["", "PRI * HTTP/2.0", "GET / HT"] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let limit = Duration::from_millis(1);
+            connection(server, peer(), answer, limit, CancellationToken::new()).await;
+            let mut left = Vec::new();
+            client.read_to_end(&mut left).await.unwrap();
+            assert_eq!(left, b"", "{sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_sent_one_may_think() {
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(1024);
+        // It is there before the connection is looked at, hence before the limit can pass.
+        client.write_all(request).await.unwrap();
+        let limit = Duration::from_millis(1);
+        let served = connection(server, peer(), answer, limit, CancellationToken::new());
+        let talk = async {
+            for last in [false, true] {
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"fine") {
+                    answer.push(client.read_u8().await.unwrap());
+                }
+                if !last {
+                    tokio::time::sleep(limit * 5).await;
+                    client.write_all(request).await.unwrap();
+                }
+            }
+            drop(client);
+        };
+        tokio::join!(served, talk);
+    }
 }
