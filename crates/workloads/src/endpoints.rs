@@ -25,13 +25,13 @@ pub fn is_ready(pod: &Value) -> bool {
 }
 
 /// Returns the slice of `service` over `pods`, or `None` for a service without selector.
-pub fn slice(service: &Value, pods: &[Value]) -> Option<Value> {
+pub fn slice<'a>(service: &Value, pods: impl IntoIterator<Item = &'a Value>) -> Option<Value> {
     let selector = service
         .pointer("/spec/selector")
         .filter(|s| s.as_object().is_some_and(|m| !m.is_empty()))?;
     let meta = &service["metadata"];
     let chosen: Vec<&Value> = pods
-        .iter()
+        .into_iter()
         .filter(|pod| {
             pod["metadata"]["namespace"] == meta["namespace"]
                 && selects(Some(selector), pod.pointer("/metadata/labels"))

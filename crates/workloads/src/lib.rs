@@ -1,26 +1,32 @@
 //! Deployment, ReplicaSet and EndpointSlice controllers, through the API only.
 //!
-//! Watches of Deployments, ReplicaSets, Pods and Services wake one loop. A pass reads all four kinds,
-//! decides with the pure functions of [`rollout`] and [`endpoints`], and writes what differs. Passes
-//! never overlap and each reads anew, so no pod is made twice.
+//! ```text
+//! watches ──▶ cache ──▶ queue of names ──▶ one piece of work at a time ──▶ writes
+//!               ▲                                                            │
+//!               └──────────────── the answers to the writes ◀────────────────┘
+//! ```
+//!
+//! An event wakes only the objects that depend on it, so that an idle cluster costs nothing. What is to
+//! be done is decided by pure functions: [`rollout`] and [`conditions`] for Deployments, [`pods`] for
+//! ReplicaSets, [`endpoints`] for Services, [`template`] for what makes two pod templates the same.
 
-mod cluster;
+mod cache;
+pub mod conditions;
+mod controllers;
+mod deployment;
 pub mod endpoints;
+mod kinds;
+pub mod pods;
+mod queue;
+mod replica_set;
 pub mod rollout;
+pub mod template;
+mod write;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures::StreamExt;
 use kube::Client;
-use kube::api::{Api, DynamicObject};
-use kube::runtime::{WatchStreamExt, watcher};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use cluster::{Cluster, Kind};
-
-/// Why the controllers ended.
+/// Why something was not done, or the controllers ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,70 +39,62 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The API server did not answer in time.
+    #[error("cannot {action}: the API server does not answer")]
+    Slow {
+        /// What was tried.
+        action: String,
+    },
 }
 
-const RETRY: Duration = Duration::from_millis(500);
-const CONFLICT_RETRY: Duration = Duration::from_millis(50);
-/// How often progress deadlines are looked at while one runs.
-const DEADLINE_CHECK: Duration = Duration::from_secs(2);
-/// Events that come in one burst are answered by one pass.
-const SETTLE: Duration = Duration::from_millis(5);
+impl Error {
+    fn code(&self) -> Option<(u16, &str)> {
+        match self {
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => Some((status.code, &status.reason)),
+                _ => None,
+            },
+            Self::Slow { .. } => None,
+        }
+    }
 
-/// Runs the controllers until `shutdown`.
+    /// Whether another writer was first: the object changed or is gone.
+    fn is_conflict(&self) -> bool {
+        matches!(self.code(), Some((404 | 409, _)))
+    }
+
+    /// Whether an object of the name exists already.
+    fn is_taken(&self) -> bool {
+        matches!(self.code(), Some((409, "AlreadyExists")))
+    }
+
+    /// The error with its cause, as a user reads it.
+    fn chain(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+/// Runs the controllers for all namespaces until `shutdown`.
 ///
 /// # Errors
-/// None today: a failed pass is logged and tried again.
+/// None today: what fails is logged and tried again.
 pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Error> {
-    let wake = Arc::new(Notify::new());
-    let mut watches = tokio::task::JoinSet::new();
-    for kind in [
-        Kind::DEPLOYMENT,
-        Kind::REPLICA_SET,
-        Kind::POD,
-        Kind::SERVICE,
-        Kind::NAMESPACE,
-    ] {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-        let wake = Arc::clone(&wake);
-        watches.spawn(async move {
-            let events = watcher(api, watcher::Config::default()).default_backoff();
-            futures::pin_mut!(events);
-            while let Some(event) = events.next().await {
-                if let Err(error) = event {
-                    tracing::debug!(kind = kind.kind, %error, "Watch interrupted");
-                }
-                wake.notify_one();
-            }
-        });
-    }
-    let cluster = Cluster::new(client);
-    let mut waits = false;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            () = wake.notified() => {}
-            () = tokio::time::sleep(DEADLINE_CHECK), if waits => {}
-        }
-        tokio::time::sleep(SETTLE).await;
-        match cluster.pass().await {
-            Ok(more) => waits = more,
-            Err(error) => {
-                // A conflict or a vanished object: the next pass sees the present state.
-                let passing = matches!(&error, Error::Api { source, .. }
-                    if matches!(&**source, kube::Error::Api(status) if matches!(status.code, 404 | 409)));
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                if passing {
-                    tracing::debug!(%error, cause, "Pass ended with a conflict");
-                } else {
-                    tracing::warn!(%error, cause, "Pass not complete, tried again");
-                }
-                let pause = if passing { CONFLICT_RETRY } else { RETRY };
-                tokio::select! {
-                    () = shutdown.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(pause) => {}
-                }
-                wake.notify_one();
-            }
-        }
-    }
+    Box::pin(controllers::run(client, None, &shutdown)).await;
+    Ok(())
+}
+
+/// Runs the controllers for one namespace until `shutdown`.
+///
+/// # Errors
+/// None today: what fails is logged and tried again.
+pub async fn run_in(
+    client: Client,
+    namespace: &str,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    Box::pin(controllers::run(client, Some(namespace), &shutdown)).await;
+    Ok(())
 }
