@@ -4,6 +4,7 @@ mod fields;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -13,7 +14,7 @@ use weir_api::names::{self, FIELD_MANAGER, Kind, kind, reason};
 use weir_plan::ServiceIdentity;
 
 use crate::events::{self, Severity};
-use crate::{Error, api_code};
+use crate::{Context, Error, api_code};
 
 /// Owns `spec.replicas` of a Deployment that no longer has a count of its own.
 const COUNT_MANAGER: &str = "weir-replicas";
@@ -87,12 +88,12 @@ pub(crate) fn controlled(object: &Value, service: &ServiceIdentity) -> bool {
 
 /// Makes the cluster's object equal `wanted` where we care; returns it as it is then.
 pub(crate) async fn ensure(
-    client: &Client,
-    memory: &Memory,
+    context: &Context,
     service: &ServiceIdentity,
     wanted: &Value,
-    live: Option<&Value>,
-) -> Result<Value, Error> {
+    live: Option<&Arc<Value>>,
+) -> Result<Arc<Value>, Error> {
+    let (client, memory) = (&context.client, &context.applied);
     let (name, kind_name) = (field(wanted, "/metadata/name"), field(wanted, "/kind"));
     let label = format!("{kind_name} {}/{name}", service.namespace);
     let kind = kind_of(wanted).ok_or_else(|| Error::Foreign {
@@ -100,23 +101,21 @@ pub(crate) async fn ensure(
         name: name.to_owned(),
     })?;
     let api = api(client, kind, &service.namespace);
-    let fetched;
-    let live = match live {
-        Some(live) => Some(live),
+    let mut live = match live {
+        Some(live) => Some(live.clone()),
+        // Something that does not carry our label may have the name.
         None => {
-            let found = api
-                .get_opt(name)
-                .await
-                .map_err(|e| Error::api("read", label.as_str(), e))?;
-            fetched = found.map(|object| to_value(&object));
-            fetched.as_ref()
+            let found = api.get_opt(name).await;
+            let found = found.map_err(|e| Error::api("read", label.as_str(), e))?;
+            found.map(|object| Arc::new(to_value(&object)))
         }
     };
-    let adopted = match live {
-        Some(live) if controlled(live, service) => adopt(&api, live, &label).await?,
-        _ => None,
-    };
-    let live = adopted.as_ref().or(live);
+    if let Some(now) = live.as_deref().filter(|live| controlled(live, service))
+        && let Some(adopted) = adopt(&api, now, &label).await?
+    {
+        live = Some(Arc::new(adopted));
+    }
+    let live = live.as_ref();
     let digest = digest(wanted);
     if let Some(live) = live {
         if !controlled(live, service) {
@@ -131,14 +130,15 @@ pub(crate) async fn ensure(
         {
             return Ok(live.clone());
         }
-        hand_over_count(&api, wanted, live, &owned, &label).await?;
+        hand_over_count(&api, wanted, &owned, &label).await?;
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let answer = api
         .patch(name, &params, &Patch::Apply(wanted))
         .await
         .map_err(|e| Error::api("apply", label.as_str(), e))?;
-    let answer = to_value(&answer);
+    let answer = Arc::new(to_value(&answer));
+    context.cache.wrote(kind, &answer);
     memory.note(
         field(&answer, "/metadata/uid"),
         digest,
@@ -186,19 +186,22 @@ async fn adopt(
 async fn hand_over_count(
     api: &Api<DynamicObject>,
     wanted: &Value,
-    live: &Value,
     owned: &Value,
     label: &str,
 ) -> Result<(), Error> {
-    let (Some(count), true) = (
-        live.pointer("/spec/replicas"),
-        wanted.pointer("/spec/replicas").is_none(),
-    ) else {
-        return Ok(());
-    };
-    if owned.pointer("/spec/replicas").is_none() {
+    if owned.pointer("/spec/replicas").is_none() || wanted.pointer("/spec/replicas").is_some() {
         return Ok(());
     }
+    let name = field(wanted, "/metadata/name");
+    // The count as it is now: somebody may have scaled since the cache was filled.
+    let live = api.get_opt(name).await;
+    let live = live.map_err(|e| Error::api("read", label, e))?;
+    let Some(count) = live
+        .as_ref()
+        .and_then(|live| live.data.pointer("/spec/replicas"))
+    else {
+        return Ok(());
+    };
     let keep = json!({
         "apiVersion": wanted["apiVersion"],
         "kind": wanted["kind"],
@@ -206,7 +209,6 @@ async fn hand_over_count(
         "spec": {"replicas": count},
     });
     let params = PatchParams::apply(COUNT_MANAGER).force();
-    let name = field(wanted, "/metadata/name");
     api.patch(name, &params, &Patch::Apply(&keep))
         .await
         .map_err(|e| Error::api("apply", label, e))
@@ -215,11 +217,11 @@ async fn hand_over_count(
 
 /// Deletes an object that the service controls and no longer wants.
 pub(crate) async fn delete(
-    client: &Client,
-    memory: &Memory,
+    context: &Context,
     service: &ServiceIdentity,
     live: &Value,
 ) -> Result<(), Error> {
+    let client = &context.client;
     if live.pointer("/metadata/deletionTimestamp").is_some() {
         return Ok(());
     }
@@ -246,7 +248,8 @@ pub(crate) async fn delete(
             ));
         }
     }
-    memory.forget(uid);
+    context.applied.forget(uid);
+    context.cache.deleted(kind, live);
     let text = format!("Deleted v1.{} {}/{name}", kind.kind, service.namespace);
     events::report(client, service, Severity::Normal, reason::DELETED, &text).await;
     Ok(())
@@ -263,15 +266,16 @@ fn digest(wanted: &Value) -> u64 {
     hasher.finish()
 }
 
-/// Puts our finalizer on the service, or takes it off; nothing else of the object is touched.
+/// Puts our finalizer on the service, or takes it off; nothing else of the object is touched. Answers the
+/// service as it is then, if it still is.
 pub(crate) async fn set_finalizer(
-    client: &Client,
-    live: &Value,
+    context: &Context,
+    live: Arc<Value>,
     present: bool,
-) -> Result<(), Error> {
+) -> Result<Option<Arc<Value>>, Error> {
     let (namespace, name) = (
-        field(live, "/metadata/namespace"),
-        field(live, "/metadata/name"),
+        field(&live, "/metadata/namespace"),
+        field(&live, "/metadata/name"),
     );
     let now = live
         .pointer("/metadata/finalizers")
@@ -280,7 +284,7 @@ pub(crate) async fn set_finalizer(
         .unwrap_or_default();
     let ours = |finalizer: &Value| finalizer == names::SERVICE_FINALIZER;
     if now.iter().any(ours) == present {
-        return Ok(());
+        return Ok(Some(live));
     }
     let mut wanted: Vec<Value> = now.into_iter().filter(|f| !ours(f)).collect();
     if present {
@@ -290,17 +294,18 @@ pub(crate) async fn set_finalizer(
         "finalizers": wanted,
         "resourceVersion": live["metadata"]["resourceVersion"],
     }});
-    let api = api(client, kind::SERVICE, namespace);
+    let api = api(&context.client, kind::SERVICE, namespace);
+    let id = format!("{namespace}/{name}");
     match api
         .patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(error) if api_code(&error) == Some(404) => Ok(()),
-        Err(error) => Err(Error::api(
-            "patch the finalizers of",
-            format!("{namespace}/{name}"),
-            error,
-        )),
+        Ok(object) => {
+            let object = Arc::new(to_value(&object));
+            context.services.wrote(&id, object.clone());
+            Ok(Some(object))
+        }
+        Err(error) if api_code(&error) == Some(404) => Ok(None),
+        Err(error) => Err(Error::api("patch the finalizers of", id, error)),
     }
 }

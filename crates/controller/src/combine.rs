@@ -8,7 +8,7 @@ use weir_compose::{Config, Globals, presets};
 use weir_plan::Failure;
 
 use crate::globals::Settings;
-use crate::{Context, Error, snapshot};
+use crate::{Context, Error};
 
 /// Suffixes of the preset names that are pinned per service.
 pub(crate) const WELL_KNOWN: [&str; 14] = [
@@ -35,7 +35,7 @@ pub(crate) struct Combined {
 }
 
 /// Combines presets, base references and the service.
-pub(crate) async fn effective(
+pub(crate) fn effective(
     context: &Context,
     live: &Value,
     settings: &Settings,
@@ -54,7 +54,7 @@ pub(crate) async fn effective(
         .flatten()
     {
         let name = one["name"].as_str().unwrap_or_default();
-        match find(context, namespace, name).await? {
+        match find(context, namespace, name)? {
             Some(config) => bases.push(config),
             None => return Ok(Err(not_found(context, namespace, name))),
         }
@@ -73,7 +73,7 @@ pub(crate) async fn effective(
         let name = pinned
             .filter(|_| suffix != "config-llm-router-route")
             .unwrap_or(&current);
-        match find(context, namespace, name).await? {
+        match find(context, namespace, name)? {
             Some(config) => configs.push(config),
             None => return Ok(Err(not_found(context, namespace, name))),
         }
@@ -127,12 +127,11 @@ fn yield_default_name(service: &mut Value, bases: &[Config]) {
 }
 
 /// The config in the service's namespace, else in the system's, else the one that this program carries.
-async fn find(context: &Context, namespace: &str, name: &str) -> Result<Option<Config>, Error> {
+fn find(context: &Context, namespace: &str, name: &str) -> Result<Option<Config>, Error> {
     let system = context.options.system_namespace.as_str();
     let mut terminating = None;
     for namespace in [namespace, system] {
-        let Some(found) = snapshot::get(&context.client, kind::CONFIG, namespace, name).await?
-        else {
+        let Some(found) = context.cache.get(kind::CONFIG, namespace, name)? else {
             continue;
         };
         let config = Config {

@@ -4,6 +4,7 @@
 //! written by server-side apply; a child that is as it should be is not sent.
 
 mod apply;
+mod cache;
 mod certificate;
 mod combine;
 mod events;
@@ -70,6 +71,14 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// What the cluster has of a kind is not known.
+    #[error("cannot watch {kind}: {cause}")]
+    Unknown {
+        /// Plural of the kind.
+        kind: &'static str,
+        /// The cause.
+        cause: String,
+    },
     /// The global configuration cannot be read.
     #[error("failed to load ConfigMap {name}: key {key}: {cause}")]
     Globals {
@@ -122,6 +131,8 @@ fn api_code(error: &kube::Error) -> Option<u16> {
 struct Context {
     client: Client,
     options: Options,
+    cache: Arc<cache::Cache>,
+    services: snapshot::Services,
     applied: apply::Memory,
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -149,14 +160,16 @@ pub async fn run(
     let context = Arc::new(Context {
         client: client.clone(),
         options,
+        cache: Arc::new(cache::Cache::new()),
+        services: snapshot::Services::default(),
         applied: apply::Memory::default(),
         failures: Mutex::default(),
     });
     let stop = shutdown.clone();
-    let passes = watch::add(controller, &client, &store, &context.options)
+    let passes = watch::add(controller, &context, &store)
         .with_config(config)
         .graceful_shutdown_on(async move { stop.cancelled().await })
-        .run(reconcile_one, on_error, context);
+        .run(reconcile_one, on_error, context.clone());
     let work = passes.for_each(|result| async move {
         match result {
             Ok((service, _)) => tracing::debug!(service = %service, "reconciled"),

@@ -1,11 +1,12 @@
 //! One pass over one service: read, compute, write, report.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
-use weir_api::names::{ChildNames, annotation, condition, kind, reason};
+use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, annotation, condition, kind, reason};
 use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput};
 
 use crate::apply::{self, to_value};
@@ -22,7 +23,7 @@ struct Observed {
     router: Outcome,
     spec: Option<Value>,
     applied: Vec<Value>,
-    deployment: Option<Value>,
+    deployment: Option<Arc<Value>>,
     service_exists: bool,
     pods: Vec<Value>,
     planned_route: Option<Value>,
@@ -39,18 +40,24 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
         meta.namespace.as_deref().unwrap_or_default(),
         meta.name.as_deref().unwrap_or_default(),
     );
-    let Some(live) = snapshot::get(&context.client, kind::SERVICE, namespace, name).await? else {
-        return Ok(Action::await_change());
-    };
+    context.cache.settled().await;
+    let id = format!("{namespace}/{name}");
+    let live = context.services.newest(&id, cached);
     if live.pointer("/metadata/deletionTimestamp").is_some() {
         // Children go with their owner; nothing else has to be waited for.
-        apply::set_finalizer(&context.client, &live, false).await?;
+        apply::set_finalizer(context, live, false).await?;
+        context.services.forget(&id);
         return Ok(Action::await_change());
     }
-    apply::set_finalizer(&context.client, &live, true).await?;
+    let Some(live) = apply::set_finalizer(context, live, true).await? else {
+        return Ok(Action::await_change());
+    };
     let service = ServiceIdentity::of(&live);
-    let map = snapshot::globals(&context.client, &context.options).await?;
-    let settings = match Settings::read(map.as_ref(), &context.options) {
+    let system = &context.options.system_namespace;
+    let map = context
+        .cache
+        .get(kind::CONFIG_MAP, system, GLOBAL_CONFIG_MAP)?;
+    let settings = match Settings::read(map.as_deref(), &context.options) {
         Ok(settings) => settings,
         Err(error) => {
             report_failure(context, &service, &error.to_string(), false).await;
@@ -128,10 +135,9 @@ async fn work(
     pinned: &BTreeMap<String, String>,
     observed: &mut Observed,
 ) -> Result<(), Error> {
-    let client = &context.client;
-    let children = Children::read(client, service).await?;
+    let children = Children::read(&context.cache, service)?;
     let stopped = weir_plan::stopped(service);
-    match combine::effective(context, live, settings, pinned).await? {
+    match combine::effective(context, live, settings, pinned)? {
         Ok(combined) => {
             observed.presets = Outcome::Done;
             observed.applied = combined.applied;
@@ -157,7 +163,9 @@ async fn work(
         storage: settings.storage.clone(),
         model_header: settings.model_header.clone(),
         model_routing: settings.model_routing,
-        deployment: children.get(kind::DEPLOYMENT, &names.deployment()).cloned(),
+        deployment: children
+            .get(kind::DEPLOYMENT, &names.deployment())
+            .map(|deployment| deployment.as_ref().clone()),
         ..Facts::default()
     };
     let account = spec
@@ -165,15 +173,20 @@ async fn work(
         .and_then(Value::as_str)
         .unwrap_or_default();
     if !account.is_empty() {
-        let exists = snapshot::account_exists(client, &service.namespace, account).await?;
+        let found = context
+            .cache
+            .get(kind::SERVICE_ACCOUNT, &service.namespace, account)?;
+        let exists = found.is_some();
         facts.accounts = Some(exists.then(|| account.to_owned()).into_iter().collect());
     }
     facts.certificate = Some(certificate::ensure(
         service,
         &context.options.cluster_domain,
-        children.get(kind::SECRET, &names.tls_secret()),
+        children
+            .get(kind::SECRET, &names.tls_secret())
+            .map(AsRef::as_ref),
     )?);
-    read_router(context, service, &spec, &mut facts, observed).await?;
+    read_router(context, service, &spec, &mut facts, observed)?;
 
     let workloads = weir_plan::workloads(service, &spec, &facts);
     let routes = weir_plan::routes(service, &spec, &facts);
@@ -215,12 +228,12 @@ async fn work(
     observed.planned_route = route;
     write_route(context, service, &children, &spec, observed).await?;
     let done = prune(context, service, &children, &planned).await;
-    observed.pods = snapshot::pods(client, service).await?;
+    observed.pods = snapshot::pods(&context.cache, service)?;
     done
 }
 
 /// Reads referenced routes and every gateway that routes or the service name.
-async fn read_router(
+fn read_router(
     context: &Context,
     service: &ServiceIdentity,
     spec: &Value,
@@ -232,16 +245,19 @@ async fn read_router(
         .and_then(Value::as_array);
     for one in refs.into_iter().flatten() {
         let name = one["name"].as_str().unwrap_or_default();
-        observed.routes.extend(
-            snapshot::get(&context.client, kind::HTTP_ROUTE, &service.namespace, name).await?,
-        );
+        let route = context
+            .cache
+            .get(kind::HTTP_ROUTE, &service.namespace, name)?;
+        observed
+            .routes
+            .extend(route.map(|route| route.as_ref().clone()));
     }
     let mut of_routes = observed.routes.clone();
     if let Ok(routes) = weir_plan::routes(service, spec, facts) {
         of_routes.extend(routes);
     }
     observed.gateways = weir_plan::observed_gateways_of(&of_routes, spec, &service.namespace);
-    snapshot::gateways(&context.client, &mut observed.gateways).await?;
+    snapshot::gateways(&context.cache, &mut observed.gateways)?;
     let refers = spec.pointer("/router/gateway/refs/0").is_some();
     let opts_out = |gateway: &ObservedGateway| {
         let annotations = gateway
@@ -271,7 +287,7 @@ async fn write_workloads(
                 wanted["metadata"]["name"].as_str().unwrap_or_default(),
             )
         });
-        let now = apply::ensure(&context.client, &context.applied, service, wanted, live).await?;
+        let now = apply::ensure(context, service, wanted, live).await?;
         match kind {
             Some(kind::DEPLOYMENT) => observed.deployment = Some(now),
             Some(kind::CORE_SERVICE) => observed.service_exists = true,
@@ -299,7 +315,7 @@ async fn write_route(
     }
     observed.router = Outcome::Done;
     let Some(wanted) = planned else { return Ok(()) };
-    if !children.routes_served {
+    if !context.cache.served(kind::HTTP_ROUTE) {
         let message = "Failed to reconcile HTTPRoute: this cluster does not serve HTTPRoute: install the Gateway API";
         observed.router = Outcome::Failed(Failure {
             condition: condition::HTTP_ROUTES_READY,
@@ -312,9 +328,9 @@ async fn write_route(
         kind::HTTP_ROUTE,
         wanted["metadata"]["name"].as_str().unwrap_or_default(),
     );
-    match apply::ensure(&context.client, &context.applied, service, &wanted, live).await {
+    match apply::ensure(context, service, &wanted, live).await {
         Ok(now) => {
-            observed.routes.push(now);
+            observed.routes.push(now.as_ref().clone());
             Ok(())
         }
         Err(error) => {
@@ -368,7 +384,7 @@ async fn prune(
             .any(|p| p["kind"] == live["kind"] && p["metadata"]["name"] == live["metadata"]["name"])
     };
     for live in children.all().iter().filter(|live| !wanted(live)) {
-        apply::delete(&context.client, &context.applied, service, live).await?;
+        apply::delete(context, service, live).await?;
     }
     Ok(())
 }
@@ -398,7 +414,7 @@ async fn write_status(
         presets: &observed.presets,
         workloads: &observed.workloads,
         router: &observed.router,
-        deployment: observed.deployment.as_ref(),
+        deployment: observed.deployment.as_deref(),
         service_exists: observed.service_exists,
         pods: &observed.pods,
         planned_route: observed.planned_route.as_ref(),
@@ -418,40 +434,46 @@ async fn write_status(
         &service.namespace,
         &kind::SERVICE.api_resource(),
     );
-    put_status(&api, service, &status).await?;
+    put_status(context, &api, service, live, &status).await?;
     announce(context, service, previous, &status).await;
     Ok(())
 }
 
 /// Writes the status over whatever the object has become meanwhile.
 async fn put_status(
+    context: &Context,
     api: &Api<DynamicObject>,
     service: &ServiceIdentity,
+    live: &Value,
     status: &Value,
 ) -> Result<(), Error> {
     const TRIES: u32 = 5;
+    let id = format!("{}/{}", service.namespace, service.name);
+    let error = |action, cause| Error::api(action, format!("the status of {id}"), cause);
+    let mut object: DynamicObject = serde_json::from_value(live.clone())
+        .map_err(|cause| error("write", kube::Error::SerdeError(cause)))?;
     for tries in 1.. {
-        let id = || format!("the status of {}/{}", service.namespace, service.name);
-        let found = api
-            .get_opt(&service.name)
-            .await
-            .map_err(|error| Error::api("read", id(), error))?;
-        let Some(mut object) = found else {
-            return Ok(());
-        };
-        if to_value(&object).get("status") == Some(status) {
-            return Ok(());
-        }
         object.metadata.managed_fields = None;
         object.data["status"] = status.clone();
         match api
             .replace_status(&service.name, &PostParams::default(), &object)
             .await
         {
-            Err(error) if api_code(&error) == Some(409) && tries < TRIES => {}
-            Err(error) if api_code(&error) == Some(404) => return Ok(()),
-            Err(error) => return Err(Error::api("write", id(), error)),
-            Ok(_) => return Ok(()),
+            Ok(now) => {
+                context.services.wrote(&id, Arc::new(to_value(&now)));
+                return Ok(());
+            }
+            Err(cause) if api_code(&cause) == Some(404) => return Ok(()),
+            Err(cause) if api_code(&cause) == Some(409) && tries < TRIES => {}
+            Err(cause) => return Err(error("write", cause)),
+        }
+        let found = api.get_opt(&service.name).await;
+        match found.map_err(|cause| error("read", cause))? {
+            Some(now) if now.metadata.uid.as_deref() == Some(service.uid.as_str()) => object = now,
+            _ => return Ok(()),
+        }
+        if object.data.get("status") == Some(status) {
+            return Ok(());
         }
     }
     Ok(())

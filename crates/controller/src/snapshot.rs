@@ -1,15 +1,19 @@
-//! What one pass reads before it computes anything.
+//! What one pass reads before it computes anything: from the cache, never from the server.
 
-use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::api::DynamicObject;
+use parking_lot::Mutex;
 use serde_json::Value;
-use weir_api::names::{GLOBAL_CONFIG_MAP, Kind, kind, label, value};
+use weir_api::names::{Kind, kind, label};
 use weir_plan::{ObservedGateway, ServiceIdentity};
 
+use crate::Error;
 use crate::apply::{controlled, to_value};
-use crate::{Error, Options, api_code};
+use crate::cache::{Cache, version};
 
-/// Kinds of children that are listed.
+/// Kinds of children.
 const CHILDREN: [Kind; 4] = [
     kind::DEPLOYMENT,
     kind::CORE_SERVICE,
@@ -17,150 +21,86 @@ const CHILDREN: [Kind; 4] = [
     kind::HTTP_ROUTE,
 ];
 /// Label by which gateways name themselves on the Service in front of them.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// What the server answered to our writes to services, until the watch has seen it.
+#[derive(Default)]
+pub(crate) struct Services(Mutex<HashMap<String, Arc<Value>>>);
+
+impl Services {
+    /// The service as the watch or our last write has it, whichever is newer.
+    pub(crate) fn newest(&self, id: &str, seen: &DynamicObject) -> Arc<Value> {
+        let seen = Arc::new(to_value(seen));
+        let mut written = self.0.lock();
+        match written.get(id) {
+            Some(ours) if version(ours) > version(&seen) => ours.clone(),
+            Some(_) => {
+                written.remove(id);
+                seen
+            }
+            None => seen,
+        }
+    }
+
+    /// We wrote the service.
+    pub(crate) fn wrote(&self, id: &str, object: Arc<Value>) {
+        self.0.lock().insert(id.to_owned(), object);
+    }
+
+    /// The service is on its way out.
+    pub(crate) fn forget(&self, id: &str) {
+        self.0.lock().remove(id);
+    }
+}
 
 /// The service's children as they are.
 #[derive(Default)]
 pub(crate) struct Children {
-    objects: Vec<Value>,
-    /// Whether HTTPRoutes can exist in this cluster.
-    pub(crate) routes_served: bool,
+    objects: Vec<Arc<Value>>,
 }
 
 impl Children {
-    /// Lists what the service controls.
-    pub(crate) async fn read(client: &Client, service: &ServiceIdentity) -> Result<Self, Error> {
-        let params =
-            ListParams::default().labels(&format!("{}={}", label::PART_OF, value::PART_OF));
-        let mut found = Self {
-            routes_served: true,
-            ..Self::default()
-        };
+    /// Finds what the service controls.
+    pub(crate) fn read(cache: &Cache, service: &ServiceIdentity) -> Result<Self, Error> {
+        let mut objects = Vec::new();
         for kind in CHILDREN {
-            let resource = kind.api_resource();
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(client.clone(), &service.namespace, &resource);
-            match api.list(&params).await {
-                Ok(list) => {
-                    let typed = list.items.into_iter().map(|object| typed(&object, kind));
-                    found
-                        .objects
-                        .extend(typed.filter(|object| controlled(object, service)));
-                }
-                Err(error) if kind == kind::HTTP_ROUTE && api_code(&error) == Some(404) => {
-                    found.routes_served = false
-                }
-                Err(error) => {
-                    return Err(Error::api(
-                        "list",
-                        format!("{} in {}", resource.plural, service.namespace),
-                        error,
-                    ));
-                }
-            }
+            objects.extend(cache.list(kind, &service.namespace, |o| controlled(o, service))?);
         }
-        Ok(found)
+        Ok(Self { objects })
     }
 
     /// Every child.
-    pub(crate) fn all(&self) -> &[Value] {
+    pub(crate) fn all(&self) -> &[Arc<Value>] {
         &self.objects
     }
 
     /// The child of a kind and name.
-    pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&Arc<Value>> {
         self.objects
             .iter()
             .find(|object| object["kind"] == kind.kind && object["metadata"]["name"] == name)
     }
 }
 
-/// The object with its type, which lists leave out.
-fn typed(object: &DynamicObject, kind: Kind) -> Value {
-    let mut object = to_value(object);
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.into();
-    object
-}
-
-/// The object, if it and its kind exist.
-pub(crate) async fn get(
-    client: &Client,
-    kind: Kind,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<Value>, Error> {
-    let resource = kind.api_resource();
-    let api: Api<DynamicObject> = if kind.namespaced {
-        Api::namespaced_with(client.clone(), namespace, &resource)
-    } else {
-        Api::all_with(client.clone(), &resource)
-    };
-    match api.get_opt(name).await {
-        Ok(found) => Ok(found.map(|object| typed(&object, kind))),
-        Err(error) if api_code(&error) == Some(404) => Ok(None),
-        Err(error) => Err(Error::api(
-            "read",
-            format!("{} {namespace}/{name}", kind.kind),
-            error,
-        )),
-    }
-}
-
-/// The pods of the service.
-pub(crate) async fn pods(client: &Client, service: &ServiceIdentity) -> Result<Vec<Value>, Error> {
+/// A few pods of the service.
+pub(crate) fn pods(cache: &Cache, service: &ServiceIdentity) -> Result<Vec<Value>, Error> {
     /// More pods than this add nothing to a message.
-    const LIMIT: u32 = 50;
-    let selector = format!(
-        "{}={},{}={}",
-        label::PART_OF,
-        value::PART_OF,
-        label::NAME,
-        service.name
-    );
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        client.clone(),
-        &service.namespace,
-        &kind::POD.api_resource(),
-    );
-    let list = api
-        .list(&ListParams::default().labels(&selector).limit(LIMIT))
-        .await;
-    let list =
-        list.map_err(|error| Error::api("list", format!("pods in {}", service.namespace), error))?;
-    Ok(list.items.iter().map(to_value).collect())
-}
-
-/// The ConfigMap with the global configuration.
-pub(crate) async fn globals(client: &Client, options: &Options) -> Result<Option<Value>, Error> {
-    get(
-        client,
-        kind::CONFIG_MAP,
-        &options.system_namespace,
-        GLOBAL_CONFIG_MAP,
-    )
-    .await
-}
-
-/// Whether a service account exists.
-pub(crate) async fn account_exists(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<bool, Error> {
-    Ok(get(client, kind::SERVICE_ACCOUNT, namespace, name)
-        .await?
-        .is_some())
+    const LIMIT: usize = 50;
+    let of_service = |pod: &Value| pod["metadata"]["labels"][label::NAME] == service.name.as_str();
+    let found = cache.list(kind::POD, &service.namespace, of_service)?;
+    Ok(found
+        .iter()
+        .take(LIMIT)
+        .map(|pod| pod.as_ref().clone())
+        .collect())
 }
 
 /// Fills in what exists of each gateway: itself, its class, the Service in front of it.
-pub(crate) async fn gateways(
-    client: &Client,
-    gateways: &mut [ObservedGateway],
-) -> Result<(), Error> {
+pub(crate) fn gateways(cache: &Cache, gateways: &mut [ObservedGateway]) -> Result<(), Error> {
+    let owned = |object: Arc<Value>| object.as_ref().clone();
     for gateway in gateways {
         let (namespace, name) = (gateway.namespace.as_str(), gateway.name.as_str());
-        gateway.object = get(client, kind::GATEWAY, namespace, name).await?;
+        gateway.object = cache.get(kind::GATEWAY, namespace, name)?.map(owned);
         let Some(object) = &gateway.object else {
             continue;
         };
@@ -169,21 +109,12 @@ pub(crate) async fn gateways(
             .and_then(Value::as_str)
             .unwrap_or_default();
         gateway.class_exists =
-            !class.is_empty() && get(client, kind::GATEWAY_CLASS, "", class).await?.is_some();
-        let resource = kind::CORE_SERVICE.api_resource();
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-        let named = ListParams::default().labels(&format!("{GATEWAY_NAME}={name}"));
-        let list = api.list(&named).await;
-        let list =
-            list.map_err(|error| Error::api("list", format!("services in {namespace}"), error))?;
-        let first = list
-            .items
-            .iter()
-            .map(to_value)
-            .min_by_key(|s| s["metadata"]["name"].to_string());
-        gateway.service = match first {
-            Some(service) => Some(service),
-            None => get(client, kind::CORE_SERVICE, namespace, name).await?,
+            !class.is_empty() && cache.get(kind::GATEWAY_CLASS, "", class)?.is_some();
+        let labelled = |service: &Value| service["metadata"]["labels"][GATEWAY_NAME] == name;
+        let labelled = cache.list(kind::CORE_SERVICE, namespace, labelled)?;
+        gateway.service = match labelled.into_iter().next() {
+            Some(service) => Some(owned(service)),
+            None => cache.get(kind::CORE_SERVICE, namespace, name)?.map(owned),
         };
     }
     Ok(())

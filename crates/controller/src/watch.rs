@@ -1,85 +1,109 @@
 //! What wakes a service up: its children, its pods, and what it refers to.
 
+use std::sync::Arc;
+
 use futures::stream::{self, BoxStream, StreamExt};
 use kube::api::{Api, DynamicObject, ResourceExt};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_of};
 use kube::{Client, Resource};
 use weir_api::names::{self, Kind, kind, label, value};
 
-use crate::Options;
+use crate::{Context, Options, cache, snapshot};
 
 type Ref = ObjectRef<DynamicObject>;
 
-/// Children: they wake their owner.
-const OWNED: [Kind; 4] = [
-    kind::DEPLOYMENT,
-    kind::CORE_SERVICE,
-    kind::SECRET,
-    kind::HTTP_ROUTE,
-];
-/// What services may refer to: every service is looked at again.
-const SHARED: [Kind; 4] = [
-    kind::CONFIG,
-    kind::GATEWAY,
-    kind::GATEWAY_CLASS,
-    kind::SERVICE_ACCOUNT,
-];
-
-/// Adds every trigger to the controller.
+/// Adds every trigger to the controller, and fills the cache on the way.
 pub(crate) fn add(
     mut controller: Controller<DynamicObject>,
-    client: &Client,
+    context: &Arc<Context>,
     store: &Store<DynamicObject>,
-    options: &Options,
 ) -> Controller<DynamicObject> {
-    let only = options.namespace.as_deref();
-    let ours = watcher::Config::default().labels(&format!("{}={}", label::PART_OF, value::PART_OF));
-    for owned in OWNED {
-        let refs =
-            touched(client, owned, only, ours.clone()).filter_map(|o| async move { owner(&o) });
-        controller = controller.reconcile_on(refs);
+    for kind in cache::KINDS {
+        controller = controller.reconcile_on(follow(context, kind, store.clone()));
     }
-    let pods = touched(client, kind::POD, only, ours).filter_map(|pod| async move {
-        let name = pod.labels().get(label::NAME)?.clone();
-        Some(service_ref(&name, &pod.namespace()?))
-    });
-    controller = controller.reconcile_on(pods);
-    for shared in SHARED {
-        let store = store.clone();
-        let refs = touched(client, shared, None, watcher::Config::default());
-        controller = controller.reconcile_on(refs.flat_map(move |_| stream::iter(all(&store))));
-    }
-    let store = store.clone();
-    let name = format!("metadata.name={}", names::GLOBAL_CONFIG_MAP);
-    let by_name = watcher::Config::default().fields(&name);
-    let globals = touched(
-        client,
-        kind::CONFIG_MAP,
-        Some(&options.system_namespace),
-        by_name,
-    );
-    controller.reconcile_on(globals.flat_map(move |_| stream::iter(all(&store))))
+    controller
 }
 
-/// Objects of a kind as they change or go; a failing watch waits and tries again, alone.
-fn touched(
-    client: &Client,
+/// Where a kind is looked at, and which of its objects.
+fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
+    let only = options.namespace.as_deref();
+    let config = watcher::Config::default();
+    let ours = || format!("{}={}", label::PART_OF, value::PART_OF);
+    match kind {
+        kind::DEPLOYMENT | kind::SECRET | kind::POD => (only, config.labels(&ours())),
+        kind::HTTP_ROUTE | kind::SERVICE_ACCOUNT => (only, config),
+        kind::CONFIG_MAP => {
+            let name = format!("metadata.name={}", names::GLOBAL_CONFIG_MAP);
+            (
+                Some(options.system_namespace.as_str()),
+                config.fields(&name),
+            )
+        }
+        // Gateways, the Services in front of them and shared configs live anywhere.
+        _ => (None, config),
+    }
+}
+
+/// The services that a change of one kind wakes up. A failing watch waits and tries again, alone.
+fn follow(
+    context: &Arc<Context>,
     kind: Kind,
-    namespace: Option<&str>,
-    config: watcher::Config,
-) -> BoxStream<'static, DynamicObject> {
-    let api = api(client, kind, namespace);
-    watcher(api, config)
+    store: Store<DynamicObject>,
+) -> BoxStream<'static, Ref> {
+    let (namespace, config) = scope(kind, &context.options);
+    let cache = context.cache.clone();
+    let api = api(&context.client, kind, namespace);
+    watch_of(api, config)
         .default_backoff()
-        .touched_objects()
-        .filter_map(move |event| async move {
-            event
-                .inspect_err(|error| tracing::debug!(kind = kind.kind, %error, "watch failed"))
-                .ok()
+        .flat_map(move |event| {
+            let woken = match event {
+                Ok(event) => {
+                    let came = cache.saw(kind, &event);
+                    match event {
+                        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => {
+                            woken_by(kind, &object, &store)
+                        }
+                        Event::InitDone if came => all(&store),
+                        Event::Init | Event::InitDone => Vec::new(),
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(kind = kind.kind, %error, "watch failed");
+                    if cache.failed(kind, &error) {
+                        all(&store)
+                    } else {
+                        Vec::new()
+                    }
+                }
+            };
+            stream::iter(woken)
         })
         .boxed()
+}
+
+/// Children wake their owner, pods the service that they are labelled with, and what services may refer to
+/// wakes every service that may.
+fn woken_by(kind: Kind, object: &DynamicObject, store: &Store<DynamicObject>) -> Vec<Ref> {
+    let namespace = object.namespace().unwrap_or_default();
+    match kind {
+        kind::POD => {
+            let name = object.labels().get(label::NAME);
+            name.map(|name| service_ref(name, &namespace))
+                .into_iter()
+                .collect()
+        }
+        kind::CORE_SERVICE if object.labels().contains_key(snapshot::GATEWAY_NAME) => all(store),
+        kind::DEPLOYMENT | kind::CORE_SERVICE | kind::SECRET => owner(object).into_iter().collect(),
+        kind::HTTP_ROUTE => match owner(object) {
+            Some(owner) => vec![owner],
+            None => of_namespace(store, &namespace),
+        },
+        kind::SERVICE_ACCOUNT => of_namespace(store, &namespace),
+        _ => all(store),
+    }
 }
 
 /// The objects of a kind in one namespace, or everywhere.
@@ -97,6 +121,12 @@ fn all(store: &Store<DynamicObject>) -> Vec<Ref> {
         .iter()
         .map(|service| ObjectRef::from_obj_with(service.as_ref(), kind::SERVICE.api_resource()))
         .collect()
+}
+
+fn of_namespace(store: &Store<DynamicObject>, namespace: &str) -> Vec<Ref> {
+    let mut found = all(store);
+    found.retain(|service| service.namespace.as_deref() == Some(namespace));
+    found
 }
 
 fn owner(object: &DynamicObject) -> Option<Ref> {

@@ -1,5 +1,6 @@
 //! A namespace of its own, a gateway in it, and the controller running.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -30,6 +31,8 @@ pub(crate) fn status_of(service: &Value, condition: &str) -> String {
 pub(crate) struct World {
     pub(crate) namespace: String,
     client: Client,
+    /// What the controller asks of the server.
+    pub(crate) requests: Requests,
     shutdown: CancellationToken,
     controller: tokio::task::JoinHandle<()>,
     _cluster: weir_testkit::Cluster,
@@ -42,25 +45,30 @@ impl World {
         cluster.install_definitions().await.unwrap();
         tell_store(cluster.real);
         let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
-        let shutdown = CancellationToken::new();
-        let (stop, to_run) = (shutdown.clone(), client.clone());
-        let options = Options {
-            system_namespace: namespace.clone(),
-            namespace: Some(namespace.clone()),
-            ..Options::default()
-        };
-        let controller = tokio::spawn(async move {
-            weir_controller::run(to_run, options, stop).await.unwrap();
-        });
+        let requests = Requests::default();
+        let (shutdown, controller) = run(&client, &namespace, &requests);
         let world = Self {
             namespace,
             client,
+            requests,
             shutdown,
             controller,
             _cluster: cluster,
         };
         world.make_gateway("kserve-ingress-gateway").await;
         world
+    }
+
+    /// Stops the controller and starts another one.
+    pub(crate) async fn restart(&mut self) {
+        self.shutdown.cancel();
+        let (shutdown, controller) = run(&self.client, &self.namespace, &self.requests);
+        self.shutdown = shutdown;
+        let stopped = std::mem::replace(&mut self.controller, controller);
+        tokio::time::timeout(PATIENCE, stopped)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// Makes a gateway that is programmed, and its class.
@@ -274,6 +282,53 @@ impl World {
             .await
             .unwrap()
             .unwrap();
+    }
+}
+
+/// Runs a controller for one namespace, every request of which is noted.
+fn run(
+    client: &Client,
+    namespace: &str,
+    requests: &Requests,
+) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let shutdown = CancellationToken::new();
+    let (stop, noted) = (shutdown.clone(), requests.noting(client));
+    let options = Options {
+        system_namespace: namespace.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        ..Options::default()
+    };
+    let controller = tokio::spawn(async move {
+        weir_controller::run(noted, options, stop).await.unwrap();
+    });
+    (shutdown, controller)
+}
+
+/// The requests of a controller: watches and the lists that begin them apart from the rest.
+#[derive(Clone, Default)]
+pub(crate) struct Requests(Arc<Mutex<Vec<String>>>);
+
+impl Requests {
+    /// A client whose requests are noted.
+    fn noting(&self, client: &Client) -> Client {
+        let (log, client) = (self.0.clone(), client.clone());
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let watches = query.contains("watch=true");
+            let lists = query.contains("limit=500");
+            if !watches && !lists {
+                let line = format!("{} {}", request.method(), request.uri());
+                log.lock().unwrap().push(line);
+            }
+            let client = client.clone();
+            async move { client.send(request).await }
+        });
+        Client::new(service, "default")
+    }
+
+    /// What was asked since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
