@@ -305,6 +305,10 @@ async fn write_route(
     observed: &mut Observed,
 ) -> Result<(), Error> {
     let planned = observed.planned_route.clone();
+    if let Some(failure) = not_served(context, spec, planned.is_some()) {
+        observed.router = Outcome::Failed(failure);
+        return Ok(());
+    }
     if let Some(failure) =
         weir_plan::check_gateways(service, spec, planned.as_ref(), &observed.gateways)
     {
@@ -315,15 +319,6 @@ async fn write_route(
     }
     observed.router = Outcome::Done;
     let Some(wanted) = planned else { return Ok(()) };
-    if !context.cache.served(kind::HTTP_ROUTE) {
-        let message = "Failed to reconcile HTTPRoute: this cluster does not serve HTTPRoute: install the Gateway API";
-        observed.router = Outcome::Failed(Failure {
-            condition: condition::HTTP_ROUTES_READY,
-            reason: reason::HTTP_ROUTE_RECONCILE_ERROR,
-            message: message.to_owned(),
-        });
-        return Ok(());
-    }
     let live = children.get(
         kind::HTTP_ROUTE,
         wanted["metadata"]["name"].as_str().unwrap_or_default(),
@@ -338,6 +333,37 @@ async fn write_route(
             Err(error)
         }
     }
+}
+
+/// Names the kinds of the Gateway API that the service needs and the cluster does not have.
+fn not_served(context: &Context, spec: &Value, route_planned: bool) -> Option<Failure> {
+    let uses_routes = route_planned || spec.pointer("/router/route/http/refs/0").is_some();
+    let uses_gateways = route_planned || spec.pointer("/router/gateway/refs/0").is_some();
+    let needed = [
+        (uses_gateways, kind::GATEWAY),
+        (uses_routes, kind::HTTP_ROUTE),
+    ];
+    let missing = needed
+        .into_iter()
+        .filter(|(used, kind)| *used && !context.cache.served(*kind));
+    let missing: Vec<&str> = missing.map(|(_, kind)| kind.kind).collect();
+    let (condition, reason) = if uses_routes {
+        (
+            condition::HTTP_ROUTES_READY,
+            reason::HTTP_ROUTE_RECONCILE_ERROR,
+        )
+    } else {
+        (condition::GATEWAYS_READY, reason::GATEWAYS_NOT_READY)
+    };
+    (!missing.is_empty()).then(|| Failure {
+        condition,
+        reason,
+        message: format!(
+            "this cluster does not serve {} of {}: install the Gateway API",
+            missing.join(" and "),
+            kind::GATEWAY.api_version()
+        ),
+    })
 }
 
 fn failed(condition: &'static str, reason: &'static str, error: &dyn std::fmt::Display) -> Outcome {

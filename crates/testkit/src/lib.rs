@@ -97,6 +97,15 @@ impl Cluster {
     /// # Errors
     /// When the server refuses one.
     pub async fn install_definitions(&self) -> anyhow::Result<()> {
+        self.install(&weir_api::crds::own()).await?;
+        self.install(&weir_api::crds::foreign()).await
+    }
+
+    /// Installs these definitions and waits until they are served.
+    ///
+    /// # Errors
+    /// When the server refuses one.
+    pub async fn install(&self, definitions: &[Value]) -> anyhow::Result<()> {
         let resource = kube::core::ApiResource {
             group: "apiextensions.k8s.io".into(),
             version: "v1".into(),
@@ -105,10 +114,7 @@ impl Cluster {
             plural: "customresourcedefinitions".into(),
         };
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        for definition in weir_api::crds::own()
-            .iter()
-            .chain(&weir_api::crds::foreign())
-        {
+        for definition in definitions {
             let name = definition
                 .pointer("/metadata/name")
                 .and_then(Value::as_str)

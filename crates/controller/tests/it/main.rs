@@ -1,5 +1,9 @@
 //! The controller against an API server: the embedded store, or the server named by `WEIR_TEST_KUBECONFIG`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the runtime of a test ends with it, and what it spawned too"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod world;
@@ -267,6 +271,35 @@ async fn a_missing_gateway_is_named_and_its_appearance_noticed() {
     world
         .until(kind::SERVICE, "llama", |s| {
             status_of(s, "GatewaysReady") == "True"
+        })
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_missing_gateway_api_is_named_and_its_installation_noticed() {
+    let Some(world) = World::start_without_gateway_api().await else {
+        eprintln!("SKIPPED: tests on the real server share its definitions");
+        return;
+    };
+    world.create(kind::SERVICE, &world.service("llama")).await;
+    world.appears(kind::DEPLOYMENT, "llama-kserve").await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "HTTPRoutesReady") == "False"
+        })
+        .await;
+    let conditions = service["status"]["conditions"].to_string();
+    let message = "this cluster does not serve Gateway and HTTPRoute of gateway.networking.k8s.io/v1: install the Gateway API";
+    assert!(conditions.contains(message), "{conditions}");
+
+    world.install_gateway_api().await;
+    world.make_gateway("kserve-ingress-gateway").await;
+    world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
+    world.accept_route("llama-kserve-route").await;
+    world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "HTTPRoutesReady") == "True"
         })
         .await;
     world.end().await;

@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) requests: Requests,
     shutdown: CancellationToken,
     controller: tokio::task::JoinHandle<()>,
-    _cluster: weir_testkit::Cluster,
+    cluster: weir_testkit::Cluster,
 }
 
 impl World {
@@ -43,20 +43,43 @@ impl World {
     pub(crate) async fn start() -> Self {
         let cluster = weir_testkit::cluster().await.unwrap();
         cluster.install_definitions().await.unwrap();
+        let world = Self::on(cluster);
+        world.make_gateway("kserve-ingress-gateway").await;
+        world
+    }
+
+    /// Starts the controller where nobody has installed the Gateway API; `None` on the real server, whose
+    /// definitions all tests share.
+    pub(crate) async fn start_without_gateway_api() -> Option<Self> {
+        let cluster = weir_testkit::cluster().await.unwrap();
+        if cluster.real {
+            return None;
+        }
+        cluster.install(&weir_api::crds::own()).await.unwrap();
+        Some(Self::on(cluster))
+    }
+
+    /// Installs the Gateway API.
+    pub(crate) async fn install_gateway_api(&self) {
+        self.cluster
+            .install(&weir_api::crds::foreign())
+            .await
+            .unwrap();
+    }
+
+    fn on(cluster: weir_testkit::Cluster) -> Self {
         tell_store(cluster.real);
         let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
         let requests = Requests::default();
         let (shutdown, controller) = run(&client, &namespace, &requests);
-        let world = Self {
+        Self {
             namespace,
             client,
             requests,
             shutdown,
             controller,
-            _cluster: cluster,
-        };
-        world.make_gateway("kserve-ingress-gateway").await;
-        world
+            cluster,
+        }
     }
 
     /// Stops the controller and starts another one.
