@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::flags::{self, Flag, Kind};
 
+mod value;
+
+use value::{check, size};
+
 /// Status with which the engine ends when its command line is wrong.
 pub const EXIT_STATUS: u8 = 2;
 
@@ -54,8 +58,36 @@ pub enum ArgError {
         /// The value.
         value: String,
     },
+    /// A value that is not of the type of a flag that may be unset.
+    #[error("argument {flag}: Value {value} cannot be converted to {kind}.")]
+    Convert {
+        /// The flag with all its spellings.
+        flag: String,
+        /// The value.
+        value: String,
+        /// The type.
+        kind: String,
+    },
+    /// A decimal number with a binary unit.
+    #[error(
+        "argument {flag}: Decimals are not allowed with binary suffixes like {unit}. Did you mean to use {instead} instead?"
+    )]
+    Decimals {
+        /// The flag with all its spellings.
+        flag: String,
+        /// The unit.
+        unit: char,
+        /// The same with the decimal unit.
+        instead: String,
+    },
+    /// An adapter that is neither `name=path` nor JSON.
+    #[error("Invalid JSON format for --lora-modules: {0}")]
+    AdapterJson(String),
+    /// An adapter whose JSON has not the fields it needs.
+    #[error("Invalid fields for --lora-modules: {0}")]
+    AdapterFields(String),
     /// A value that is not one of the flag's choices.
-    #[error("argument {flag}: invalid choice: '{value}' (choose from {})", .choices.iter().map(|choice| format!("'{choice}'")).collect::<Vec<_>>().join(", "))]
+    #[error("argument {flag}: invalid choice: '{value}' (choose from {})", .choices.iter().map(|choice| quoted(choice)).collect::<Vec<_>>().join(", "))]
     Choice {
         /// The flag with all its spellings.
         flag: String,
@@ -64,6 +96,14 @@ pub enum ArgError {
         /// What it takes.
         choices: Vec<&'static str>,
     },
+}
+
+/// A choice as the engine lists it: the absence of a value is not quoted.
+fn quoted(choice: &str) -> String {
+    if choice == "None" {
+        return choice.to_owned();
+    }
+    format!("'{choice}'")
 }
 
 impl ArgError {
@@ -210,7 +250,7 @@ impl<'a> Parser<'a> {
                 _ if !written.path.is_empty() => (1, 1),
                 Kind::Switch | Kind::Bool | Kind::Help => (0, 0),
                 Kind::Optional => (0, 1),
-                Kind::List => (1, usize::MAX),
+                Kind::List | Kind::Ints => (1, usize::MAX),
                 _ => (1, 1),
             };
             let mut given: Vec<String> = Vec::new();
@@ -247,8 +287,11 @@ impl<'a> Parser<'a> {
         if !self.unknown.is_empty() {
             return Err(ArgError::Unrecognized(self.unknown));
         }
-        if self.args.model.is_none() {
-            self.args.model = self.args.value("model").map(str::to_owned);
+        if let Some(model) = self.args.value("model").map(str::to_owned) {
+            // The engine reads `--model` as the first word; another one is left over.
+            if let Some(word) = self.args.model.replace(model) {
+                return Err(ArgError::Unrecognized(vec![word]));
+            }
         }
         Ok(self.args)
     }
@@ -351,8 +394,8 @@ impl<'a> Parser<'a> {
 
     fn set(&mut self, written: &Written<'a>, given: Vec<String>) -> Result<(), ArgError> {
         let flag = written.flag;
-        for value in &given {
-            check(flag, value, !written.path.is_empty())?;
+        if written.path.is_empty() {
+            given.iter().try_for_each(|value| check(flag, value))?;
         }
         let name = flag.name;
         if !written.path.is_empty() {
@@ -377,7 +420,7 @@ impl<'a> Parser<'a> {
             }
             Kind::Switch => Setting::Bool(true),
             Kind::Bool => Setting::Bool(!written.negated),
-            Kind::Json => {
+            Kind::Json | Kind::JsonOrText => {
                 let text = given.into_iter().next().unwrap_or_default();
                 Setting::Json(serde_json::from_str(&text).unwrap_or(Value::String(text)))
             }
@@ -423,81 +466,12 @@ fn spelled(flag: &Flag) -> String {
         spelling.push_str("/--no-");
         spelling.push_str(flag.name);
     }
-    for alias in &flag.aliases {
+    // The engine's own short form is no spelling of its parser.
+    for alias in flag.aliases.iter().filter(|alias| **alias != "-O") {
         spelling.push('/');
         spelling.push_str(alias);
     }
     spelling
-}
-
-fn check(flag: &Flag, value: &str, dotted: bool) -> Result<(), ArgError> {
-    let wrong = |kind| {
-        Err(ArgError::Type {
-            flag: spelled(flag),
-            kind,
-            value: value.to_owned(),
-        })
-    };
-    if dotted {
-        return Ok(());
-    }
-    match flag.kind {
-        Kind::Int if value.trim().parse::<i128>().is_err() => return wrong("int"),
-        Kind::Float if value.trim().parse::<f64>().is_err() => return wrong("float"),
-        Kind::Size if value != "auto" && size(value).is_none() => {
-            return wrong("human_readable_int");
-        }
-        Kind::Json
-            if serde_json::from_str::<Value>(value).is_err()
-                && value.trim_start().starts_with(['{', '[']) =>
-        {
-            return wrong("loads");
-        }
-        _ => {}
-    }
-    if !flag.choices.is_empty() && !flag.choices.contains(&value) {
-        return Err(ArgError::Choice {
-            flag: spelled(flag),
-            value: value.to_owned(),
-            choices: flag.choices.clone(),
-        });
-    }
-    Ok(())
-}
-
-/// Reads `2048`, `8k` (8000), `8K` (8192), `1.5M`.
-fn size(text: &str) -> Option<i64> {
-    let text = text.trim();
-    if let Ok(number) = text.parse() {
-        return Some(number);
-    }
-    let unit = text.chars().next_back()?;
-    let factor: i64 = match unit {
-        'k' => 1_000,
-        'm' => 1_000_000,
-        'g' => 1_000_000_000,
-        't' => 1_000_000_000_000,
-        'K' => 1 << 10,
-        'M' => 1 << 20,
-        'G' => 1 << 30,
-        'T' => 1 << 40,
-        _ => return None,
-    };
-    let number = &text[..text.len() - 1];
-    if let Ok(whole) = number.parse::<i64>() {
-        return whole.checked_mul(factor);
-    }
-    let decimal: f64 = number.parse().ok()?;
-    // The engine allows decimals with the decimal units only.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the factor is a power of ten below 2^53"
-    )]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the engine truncates as well"
-    )]
-    (unit.is_ascii_lowercase() && decimal.is_finite()).then_some((decimal * factor as f64) as i64)
 }
 
 /// Puts `text` under `path` of `root`. A last key that ends in `+` extends a list.

@@ -16,8 +16,10 @@ pub enum Kind {
     Value,
     /// One whole number.
     Int,
-    /// One whole number, also with a suffix as in `8k`, or `auto`.
+    /// One whole number, also with a suffix as in `8k`.
     Size,
+    /// The same, or `auto`.
+    SizeOrAuto,
     /// One number.
     Float,
     /// One word or none.
@@ -26,8 +28,12 @@ pub enum Kind {
     List,
     /// One word; may be given several times.
     Append,
+    /// Whole numbers, one or more.
+    Ints,
     /// JSON, whole or key by key (`--flag.key value`).
     Json,
+    /// The same, or any other word.
+    JsonOrText,
     /// Prints the help.
     Help,
 }
@@ -40,11 +46,14 @@ impl Kind {
             "value" => Self::Value,
             "int" => Self::Int,
             "size" => Self::Size,
+            "size-or-auto" => Self::SizeOrAuto,
             "float" => Self::Float,
             "optional" => Self::Optional,
             "list" => Self::List,
             "append" => Self::Append,
+            "ints" => Self::Ints,
             "json" => Self::Json,
+            "json-or-text" => Self::JsonOrText,
             "help" => Self::Help,
             _ => return None,
         })
@@ -73,6 +82,8 @@ pub struct Flag {
     pub aliases: Vec<&'static str>,
     /// What it takes.
     pub kind: Kind,
+    /// Whether its type may also be unset, by `None` or nothing.
+    pub optional: bool,
     /// The only values it takes; empty when any.
     pub choices: Vec<&'static str>,
     /// Whether a manifest may give it.
@@ -87,6 +98,7 @@ impl Flag {
             name,
             aliases: Vec::new(),
             kind,
+            optional: false,
             choices: Vec::new(),
             safety: Safety::Safe,
         }
@@ -96,7 +108,11 @@ impl Flag {
         let mut columns = line.split('\t');
         let name = columns.next()?;
         let aliases = columns.next()?.split_ascii_whitespace().collect();
-        let kind = Kind::parse(columns.next()?)?;
+        let kind = columns.next()?;
+        let (kind, optional) = match kind.strip_suffix('?') {
+            Some(kind) => (Kind::parse(kind)?, true),
+            None => (Kind::parse(kind)?, false),
+        };
         let choices = columns.next()?.split_ascii_whitespace().collect();
         let safety = match columns.next()? {
             "yes" => Safety::Safe,
@@ -109,6 +125,7 @@ impl Flag {
             name,
             aliases,
             kind,
+            optional,
             choices,
             safety,
         })

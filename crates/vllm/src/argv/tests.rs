@@ -155,3 +155,25 @@ fn recorded_command_lines_are_accepted() {
         }
     }
 }
+
+#[test]
+fn verdicts_are_those_of_the_engine_s_parser() {
+    let mut wrong = Vec::new();
+    for line in include_str!("../../testdata/argv-verdicts.tsv").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let (words, verdict) = line.split_once('\t').unwrap();
+        let words: Vec<String> = serde_json::from_str(words).unwrap();
+        let ours = match parse_argv(&words) {
+            Ok(args) if args.help => "help".to_owned(),
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // What the configuration refuses may pass here, and may be refused in other words.
+        if ours != verdict && !verdict.starts_with("later ") {
+            wrong.push(format!("{words:?}\n  engine: {verdict}\n  ours:   {ours}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
