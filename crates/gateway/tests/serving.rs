@@ -1,5 +1,9 @@
 //! Requests through real sockets: a client, the gateway with a fixed table, an upstream.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the runtime of a test ends with it, and what it spawned too"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::SocketAddr;

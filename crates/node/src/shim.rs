@@ -163,6 +163,10 @@ fn end_descendants() {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the shim has one thread and no runtime"
+        )]
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,6 +1,8 @@
 //! A container and everything it started end with the node, however the node ends.
 //!
 //! This program is the node, the shim and the second stage at once, by its first argument.
+
+#![allow(clippy::disallowed_methods, reason = "a program without a runtime")]
 #![allow(clippy::unwrap_used, reason = "a test without the harness")]
 
 use std::ffi::OsString;

@@ -60,6 +60,20 @@ const NOT_IN_PURE_CRATES: &[&str] = &[
     "axum",
 ];
 
+/// Nor does it ask for these in what ships.
+const WORLD: &[&str] = &[
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "std::fs",
+    "std::env::",
+    "std::net::Tcp",
+    "std::process",
+    "std::thread",
+    "rand::",
+];
+
 fn metadata(arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--offline"])
@@ -157,6 +171,45 @@ fn the_map_says_the_same() {
     );
 }
 
+/// Rust files below a folder.
+fn sources(folder: String) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                folders.push(name);
+            } else if name.ends_with(".rs") {
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn pure_crates_ask_the_world_nothing() {
+    let mut problems = Vec::new();
+    for (name, _, _) in TABLE.iter().filter(|row| row.1 <= 1) {
+        for (path, text) in sources(format!("{}/../{name}/src", env!("CARGO_MANIFEST_DIR"))) {
+            // Tests stand at the end of a file or in one of their own.
+            let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+            if path.ends_with("/tests.rs") {
+                continue;
+            }
+            let used = WORLD.iter().filter(|word| text[..tests].contains(**word));
+            problems.extend(used.map(|word| format!("{path}: {word}")));
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "time, randomness, files and environment are arguments in ranks 0 and 1: {}",
+        problems.join(", ")
+    );
+}
+
 /// In unit tests of a crate that the kit is built from, the kit's types would be those of another build of it.
 #[test]
 fn the_kit_is_not_used_by_unit_tests_of_what_it_is_made_of() {
@@ -180,20 +233,11 @@ fn the_kit_is_not_used_by_unit_tests_of_what_it_is_made_of() {
     }
     let mut problems = Vec::new();
     for name in parts {
-        let mut folders = vec![format!("{}/../{name}/src", env!("CARGO_MANIFEST_DIR"))];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path.display().to_string());
-                } else if std::fs::read_to_string(&path)
-                    .unwrap_or_default()
-                    .contains("weir_testkit")
-                {
-                    problems.push(path.display().to_string());
-                }
-            }
-        }
+        let files = sources(format!("{}/../{name}/src", env!("CARGO_MANIFEST_DIR")));
+        let users = files
+            .into_iter()
+            .filter(|file| file.1.contains("weir_testkit"));
+        problems.extend(users.map(|file| file.0));
     }
     assert!(
         problems.is_empty(),

@@ -1,5 +1,9 @@
 //! End-to-end tests: real processes of this program, real clients, as a user has them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests of processes have threads and no runtime"
+)]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
