@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_testkit::Cluster;
@@ -17,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct World {
     cluster: Cluster,
     _stop: DropGuard,
+    _controllers: JoinSet<Result<(), weir_workloads::Error>>,
 }
 
 fn resource(kind: &str) -> ApiResource {
@@ -44,10 +46,12 @@ impl World {
         let stop = CancellationToken::new();
         let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
         let running = stop.clone();
-        tokio::spawn(async move { weir_workloads::run_in(client, &namespace, running).await });
+        let mut controllers = JoinSet::new();
+        controllers.spawn(async move { weir_workloads::run_in(client, &namespace, running).await });
         Ok(Self {
             cluster,
             _stop: stop.drop_guard(),
+            _controllers: controllers,
         })
     }
 
