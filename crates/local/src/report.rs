@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
+pub use weir_runtime::errors::chain;
+
 /// Lines for a person, on standard error except for the last ones, which are the result.
 pub struct Report {
     terminal: bool,
@@ -73,21 +75,6 @@ impl Report {
         let mut out = io::stdout();
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
-}
-
-/// Returns an error with its causes, joined by colons.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let message = source.to_string();
-        if !text.ends_with(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = source.source();
-    }
-    text
 }
 
 /// Drops control characters other than line ends, so that a manifest cannot drive the terminal.

@@ -2,6 +2,7 @@
 //! what failed, where, and what to do.
 
 use http::{HeaderValue, Response, StatusCode, header};
+use weir_runtime::errors::chain;
 
 use crate::body::{Body, TooLarge, full};
 use crate::client::Error;
@@ -121,21 +122,6 @@ impl From<&TooLarge> for Problem {
             TooLarge::Read(_) => Self::bad_request(chain(error)),
         }
     }
-}
-
-/// Returns `error` with its sources, one after another.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn quoted(text: &str) -> String {

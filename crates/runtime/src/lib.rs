@@ -5,6 +5,7 @@
 //! - [`http`]: an HTTP/1.1 and HTTP/2 server loop over TCP or TLS that drains on shutdown.
 //! - [`listen`]: the rule by which a component binds its address.
 //! - [`client`]: a Kubernetes client from a kubeconfig.
+//! - [`errors`]: an error and its causes as one line.
 //! - [`logs`]: structured logs on standard error.
 //! - [`signals`]: SIGTERM and SIGINT as a cancellation token.
 //!
@@ -12,6 +13,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod errors;
 pub mod http;
 pub mod listen;
 pub mod logs;
