@@ -41,8 +41,10 @@ fn explain(text: &str, error: &ScanError) -> Failure {
         line: marker.line().max(1),
         column: marker.col() + 1,
     };
-    let lines = || text.lines().enumerate().take(at.line);
-    let tab = lines().find_map(|(index, line)| {
+    // A value that goes on is refused at its own end, the tab stands in the next line.
+    let further = usize::from(error.info().contains("tab"));
+    let mut lines = text.lines().enumerate().take(at.line + further);
+    let tab = lines.find_map(|(index, line)| {
         let indent = &line[..line.len() - line.trim_start().len()];
         indent
             .chars()

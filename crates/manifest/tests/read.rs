@@ -132,6 +132,10 @@ fn anchors_and_merge_keys() {
     "f.yaml:2:1: a tab is used for indentation, which YAML does not allow; use spaces"
 )]
 #[case(
+    "a:\n  b: c\n\td: 2\n",
+    "f.yaml:3:1: a tab is used for indentation, which YAML does not allow; use spaces"
+)]
+#[case(
     "a: .inf\n",
     "f.yaml:1:4: .inf has no place in JSON; quote it if it is meant as text"
 )]
