@@ -132,6 +132,47 @@ fn a_deployment_that_is_not_available_names_what_its_pods_wait_for() {
 }
 
 #[test]
+fn a_pod_without_trouble_names_the_container_that_is_awaited() {
+    let rows = [
+        (
+            json!({"initContainerStatuses": [{"name": "storage-initializer", "state": {"running": {}}}],
+                   "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+            "init container storage-initializer: not done yet",
+        ),
+        (
+            json!({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}}]}),
+            "container main: not started yet",
+        ),
+        (
+            json!({"containerStatuses": [{"name": "main", "ready": false, "state": {"running": {}}}]}),
+            "container main: runs, not ready yet",
+        ),
+    ];
+    for (pod, cause) in rows {
+        let mut world = world();
+        world.deployment["status"]["conditions"][0]["status"] = json!("False");
+        world.pods = vec![json!({"metadata": {"name": "p"}, "status": pod})];
+        let status = of(&world);
+        let main = condition(&status, "MainWorkloadReady").unwrap();
+        assert_eq!(main["message"], format!("pod p, {cause}"));
+    }
+}
+
+#[test]
+fn a_deployment_that_calls_itself_available_without_a_pod_is_not_ready() {
+    let mut world = world();
+    world.deployment["status"]["availableReplicas"] = json!(0);
+    let status = of(&world);
+    assert_eq!(condition(&status, "Ready").unwrap()["status"], "False");
+    assert_eq!(
+        condition(&status, "MainWorkloadReady").unwrap()["message"],
+        "no pod is available."
+    );
+    world.deployment["spec"] = json!({"replicas": 0});
+    assert_eq!(condition(&of(&world), "Ready").unwrap()["status"], "True");
+}
+
+#[test]
 fn a_route_without_a_gateways_word_is_not_ready() {
     let mut world = world();
     world.route["status"] = json!({});

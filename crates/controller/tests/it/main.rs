@@ -13,7 +13,7 @@ use weir_api::names::kind;
 use world::{World, status_of};
 
 #[tokio::test]
-async fn a_service_becomes_ready_when_its_children_are_and_not_before() {
+async fn a_service_is_ready_while_its_children_are_and_not_before() {
     let world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
     let deployment = world.appears(kind::DEPLOYMENT, "llama-kserve").await;
@@ -61,6 +61,20 @@ async fn a_service_becomes_ready_when_its_children_are_and_not_before() {
             .any(|e| e["reason"] == "LLMInferenceServiceReady"),
         "{events:?}"
     );
+
+    world.make_deployment_unavailable("llama-kserve").await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "False")
+        .await;
+    assert_eq!(
+        service["status"]["workloads"]["primary"]["readyReplicas"],
+        0
+    );
+    assert_eq!(status_of(&service, "HTTPRoutesReady"), "True");
+    world.make_deployment_available("llama-kserve").await;
+    world
+        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "True")
+        .await;
     world.end().await;
 }
 

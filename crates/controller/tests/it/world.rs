@@ -258,6 +258,17 @@ impl World {
         self.patch_status(kind::DEPLOYMENT, name, status).await;
     }
 
+    /// Plays the Deployment controller after the pods have gone.
+    pub(crate) async fn make_deployment_unavailable(&self, name: &str) {
+        let mut gone = condition("Available", 0);
+        gone["status"] = json!("False");
+        gone["message"] = json!("Deployment does not have minimum availability.");
+        let status = json!({"status": {
+            "replicas": 1, "readyReplicas": null, "availableReplicas": null, "conditions": [gone],
+        }});
+        self.patch_status(kind::DEPLOYMENT, name, status).await;
+    }
+
     /// Plays the gateway.
     pub(crate) async fn accept_route(&self, name: &str) {
         let route = self.appears(kind::HTTP_ROUTE, name).await;

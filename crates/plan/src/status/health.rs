@@ -45,7 +45,13 @@ pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
         );
         match text(one, "/type") {
             "Progressing" if status == "False" => found = why,
-            "Available" if status == "True" => return Health::Ready,
+            "Available" if status == "True" && serves(live) => return Health::Ready,
+            "Available" if status == "True" => {
+                found = (
+                    reason::PROGRESSING.to_owned(),
+                    "no pod is available.".to_owned(),
+                );
+            }
             "Available" => {
                 found = why;
                 break;
@@ -61,6 +67,13 @@ pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
         (false, false) => format!("{message} {causes}"),
     };
     Health::NotReady { reason, message }
+}
+
+/// Whether a pod is there to answer, where there is to be one: a strategy that lets every pod go at once calls
+/// a Deployment available without any.
+fn serves(deployment: &Value) -> bool {
+    let count = |pointer| deployment.pointer(pointer).and_then(Value::as_i64);
+    count("/spec/replicas") == Some(0) || count("/status/availableReplicas").unwrap_or(0) > 0
 }
 
 /// The first thing that each of a few pods waits for.
@@ -110,14 +123,36 @@ fn pod_cause(pod: &Value) -> Option<String> {
     }
     let scheduled = items(pod, "/status/conditions")
         .iter()
-        .find(|c| c["type"] == "PodScheduled")?;
-    (scheduled["status"] == "False").then(|| {
-        format!(
+        .find(|c| c["type"] == "PodScheduled");
+    if let Some(scheduled) = scheduled.filter(|c| c["status"] == "False") {
+        return Some(format!(
             "pod {name}: {}: {}",
             text(scheduled, "/reason"),
             text(scheduled, "/message")
-        )
-    })
+        ));
+    }
+    ordinary_cause(pod).map(|cause| format!("pod {name}, {cause}"))
+}
+
+/// What a pod without trouble is at: its first container that has not come far enough.
+fn ordinary_cause(pod: &Value) -> Option<String> {
+    let present = |container: &Value, pointer| container.pointer(pointer).is_some();
+    for container in items(pod, "/status/initContainerStatuses") {
+        let name = text(container, "/name");
+        if present(container, "/state/running") && container["started"] != true {
+            return Some(format!("init container {name}: not done yet"));
+        }
+    }
+    for container in items(pod, "/status/containerStatuses") {
+        let name = text(container, "/name");
+        if present(container, "/state/waiting") {
+            return Some(format!("container {name}: not started yet"));
+        }
+        if container["ready"] != true {
+            return Some(format!("container {name}: runs, not ready yet"));
+        }
+    }
+    None
 }
 
 /// Gateways are ready when every one is programmed.
