@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::api::{Api, DynamicObject};
 use serde_json::{Value, json};
+use weir_api::names::condition;
 
 /// What was last observed of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,31 +61,67 @@ pub fn progress(service: &Value) -> Progress {
             .map(str::to_owned);
         return Progress::Ready { url, model };
     }
-    let mut awaited: Vec<String> = Vec::new();
-    for condition in conditions {
-        if is(condition, "status", "True") || is(condition, "type", "Ready") {
+    Progress::Waiting(awaited(conditions))
+}
+
+/// What a service waits for, each thing once: a condition that sums up others repeats the words of one of them.
+fn awaited(conditions: &[Value]) -> String {
+    let part = |condition: &Value, key: &str| {
+        let text = condition.get(key).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let mut things: Vec<(String, &'static str)> = Vec::new();
+    for one in conditions {
+        if part(one, "status") == "True" {
             continue;
         }
-        let part = |key: &str| {
-            condition
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let words = if part("message").is_empty() {
-            part("reason")
-        } else {
-            part("message")
-        };
-        let line = format!("{} {}", part("type"), words).trim().to_owned();
-        if !awaited.contains(&line) {
-            awaited.push(line);
+        let mut words = part(one, "message");
+        if words.is_empty() {
+            words = part(one, "reason");
+        }
+        if words.is_empty() {
+            words = "not looked at yet".to_owned();
+        }
+        let name = in_words(&part(one, "type"));
+        match things.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, known)) if known.is_empty() => *known = name,
+            Some(_) => {}
+            None => things.push((words, name)),
         }
     }
-    if awaited.is_empty() {
-        awaited.push("Ready".to_owned());
+    // What only a summing condition says is said if nothing else is.
+    if things.iter().any(|(_, name)| !name.is_empty()) {
+        things.retain(|(_, name)| !name.is_empty());
     }
-    Progress::Waiting(awaited.join("; "))
+    let lines: Vec<String> = things
+        .into_iter()
+        .map(|(words, name)| match name {
+            "" => words,
+            name => format!("{name}: {words}"),
+        })
+        .collect();
+    if lines.is_empty() {
+        "the controller to look at the last change".to_owned()
+    } else {
+        lines.join("; ")
+    }
+}
+
+/// What a condition is about; nothing for one that sums up others.
+fn in_words(kind: &str) -> &'static str {
+    match kind {
+        condition::MAIN_WORKLOAD_READY => "the model's pods",
+        condition::WORKER_WORKLOAD_READY => "the worker pods",
+        condition::PREFILL_WORKLOAD_READY | condition::PREFILL_WORKER_WORKLOAD_READY => {
+            "the prefill pods"
+        }
+        condition::SCHEDULER_WORKLOAD_READY => "the scheduler",
+        condition::INFERENCE_POOL_READY => "the pool",
+        condition::PRESETS_COMBINED => "the configuration",
+        condition::GATEWAYS_READY => "the gateway",
+        condition::HTTP_ROUTES_READY => "the route",
+        _ => "",
+    }
 }
 
 /// Reads the progress of the service `name` in `namespace`.
@@ -173,9 +210,19 @@ mod tests {
                    "status": {"observedGeneration": observed, "url": "http://h/d/n", "conditions": conditions}})
         };
         let ready = json!([{"type": "Ready", "status": "True"}]);
+        let not = |kind: &str, message: &str| json!({"type": kind, "status": "False", "message": message});
+        let pods = "Not enough. pod p, container main: not started yet";
         let waiting = json!([
-            {"type": "Ready", "status": "False"},
-            {"type": "MainWorkloadReady", "status": "False", "message": "0 of 1 pods are ready"},
+            not("HTTPRoutesReady", "no word of a gateway"),
+            not("MainWorkloadReady", pods),
+            {"type": "PresetsCombined", "status": "True"},
+            not("Ready", pods),
+            not("RouterReady", "no word of a gateway"),
+            not("WorkloadsReady", pods),
+        ]);
+        let unknown = json!([
+            {"type": "Ready", "status": "Unknown"},
+            {"type": "RouterReady", "status": "Unknown"},
         ]);
         let rows = [
             (
@@ -184,11 +231,16 @@ mod tests {
                 "the controller has not looked yet",
             ),
             (
-                "a part",
+                "each thing once",
                 service(waiting, 2),
-                "MainWorkloadReady 0 of 1 pods are ready",
+                "the route: no word of a gateway; the model's pods: Not enough. pod p, container main: not started yet",
             ),
-            ("an old generation", service(ready.clone(), 1), "Ready"),
+            ("nothing known", service(unknown, 2), "not looked at yet"),
+            (
+                "an old generation",
+                service(ready.clone(), 1),
+                "the controller to look at the last change",
+            ),
         ];
         for (row, object, text) in rows {
             assert_eq!(progress(&object), Progress::Waiting(text.into()), "{row}");
