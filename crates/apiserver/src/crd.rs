@@ -65,15 +65,141 @@ pub(crate) fn complete(definition: &mut Value) {
     }
     status.insert("storedVersions".to_owned(), json!(all));
     status.insert("acceptedNames".to_owned(), names);
-    status.insert(
-        "conditions".to_owned(),
-        json!([
-            {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts",
-             "message": "no conflicts found", "lastTransitionTime": created},
-            {"type": "Established", "status": "True", "reason": "InitialNamesAccepted",
-             "message": "the initial names have been accepted", "lastTransitionTime": created},
-        ]),
-    );
+    set_conditions(definition, None, &created);
+}
+
+/// Sets the conditions: names accepted and served, or the (reason, message) of a conflict.
+fn set_conditions(definition: &mut Value, conflict: Option<(&str, String)>, since: &Value) {
+    let (accepted, established) = match conflict {
+        None => (
+            ("True", "NoConflicts", "no conflicts found".to_owned()),
+            (
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+            ),
+        ),
+        Some((reason, message)) => (
+            ("False", reason, message),
+            ("False", "NotAccepted", "not all names are accepted"),
+        ),
+    };
+    let mut conditions = json!([
+        {"type": "NamesAccepted", "status": accepted.0, "reason": accepted.1,
+         "message": accepted.2, "lastTransitionTime": since},
+        {"type": "Established", "status": established.0, "reason": established.1,
+         "message": established.2, "lastTransitionTime": since},
+    ]);
+    if let Value::Array(list) = &mut conditions
+        && meta::deleting(definition)
+    {
+        list.push(json!({"type": "Terminating", "status": "True",
+            "reason": "InstanceDeletionPending", "message": "CustomResourceDefinition marked \
+            for deletion; CustomResource deletion will begin soon",
+            "lastTransitionTime": definition["metadata"]["deletionTimestamp"]}));
+    }
+    meta::child(definition, "status").insert("conditions".to_owned(), conditions);
+}
+
+/// Accepts the names of a definition, or says in its status which of them another definition of
+/// the group holds. Until then its kinds are not served.
+pub(crate) fn accept(app: &App, definition: &mut Value) {
+    let group = meta::text(definition, "/spec/group").to_owned();
+    let name = meta::name(definition).to_owned();
+    let (others, _) = app.store.list(STORAGE, None);
+    let mut resources = Vec::new();
+    let mut kinds = Vec::new();
+    for other in others.iter().map(|other| &other.value) {
+        if meta::text(other, "/spec/group") != group || meta::name(other) == name {
+            continue;
+        }
+        let names = &other["status"]["acceptedNames"];
+        resources.extend(resource_names(names).map(str::to_owned));
+        kinds.extend(kind_names(names).map(str::to_owned));
+    }
+    let names = definition["spec"]["names"].clone();
+    let taken = |text: &str, by: &[String]| !text.is_empty() && by.iter().any(|name| name == text);
+    let mut conflict = None;
+    let rows = [
+        ("plural", "PluralConflict", &resources),
+        ("singular", "SingularConflict", &resources),
+        ("kind", "KindConflict", &kinds),
+        ("listKind", "ListKindConflict", &kinds),
+    ];
+    let mut accepted = names.clone();
+    for (key, reason, by) in rows {
+        let text = names[key].as_str().unwrap_or("");
+        if taken(text, by) {
+            conflict.get_or_insert_with(|| (reason, format!("{text:?} is already in use")));
+            accepted[key] = json!("");
+        }
+    }
+    let short = names["shortNames"].as_array().into_iter().flatten();
+    for text in short.filter_map(Value::as_str) {
+        if taken(text, &resources) {
+            let message = format!("{text:?} is already in use");
+            conflict.get_or_insert(("ShortNamesConflict", message));
+            if let Value::Object(map) = &mut accepted {
+                map.remove("shortNames");
+            }
+        }
+    }
+    let since = match &conflict {
+        Some(_) => json!(meta::now()),
+        None => definition["metadata"]["creationTimestamp"].clone(),
+    };
+    let before = meta::text(definition, "/status/conditions/0/status") == "True";
+    if conflict.is_none() && before {
+        return;
+    }
+    meta::child(definition, "status").insert("acceptedNames".to_owned(), accepted);
+    set_conditions(definition, conflict, &since);
+}
+
+fn resource_names(names: &Value) -> impl Iterator<Item = &str> {
+    let short = names["shortNames"].as_array().into_iter().flatten();
+    [&names["plural"], &names["singular"]]
+        .into_iter()
+        .chain(short)
+        .filter_map(Value::as_str)
+}
+
+fn kind_names(names: &Value) -> impl Iterator<Item = &str> {
+    [&names["kind"], &names["listKind"]]
+        .into_iter()
+        .filter_map(Value::as_str)
+}
+
+/// Marks a definition whose removal waits for its objects.
+pub(crate) fn terminating(definition: &mut Value) {
+    let since = definition["metadata"]["creationTimestamp"].clone();
+    if meta::text(definition, "/status/conditions/0/status") == "True" {
+        set_conditions(definition, None, &since);
+    }
+}
+
+/// After a removal: definitions that waited for a name may have it now.
+pub(crate) fn settle(app: &App) {
+    let (all, _) = app.store.list(STORAGE, None);
+    for object in all {
+        if meta::text(&object.value, "/status/conditions/0/status") != "False" {
+            continue;
+        }
+        let mut value = object.value.clone();
+        accept(app, &mut value);
+        if value == object.value {
+            continue;
+        }
+        let key = crate::store::Key {
+            storage: Arc::from(STORAGE),
+            namespace: String::new(),
+            name: meta::name(&value).to_owned(),
+        };
+        // A race means that somebody else wrote it, and looked at its names then.
+        if let Ok(written) = app.store.write(&key, Some(&object), Some(value)) {
+            register(app, &written.value);
+        }
+    }
 }
 
 fn versions(definition: &Value) -> impl Iterator<Item = &Value> {
@@ -138,6 +264,10 @@ pub(crate) fn validate(app: &App, definition: &Value) -> Vec<(String, String, St
 
 /// Serves what a stored definition says.
 pub(crate) fn register(app: &App, definition: &Value) {
+    if meta::text(definition, "/status/conditions/0/status") == "False" {
+        app.registry.set_custom(meta::name(definition), Vec::new());
+        return;
+    }
     let group = meta::text(definition, "/spec/group");
     let names = &definition["spec"]["names"];
     let list = |key: &str| -> Vec<String> {

@@ -71,6 +71,34 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
     }
 }
 
+/// Fills in the status that a new object has before its controller writes one.
+pub(crate) fn status(resource: &Resource, object: &mut Value) {
+    let status = match &*resource.storage {
+        "apps/deployments" | "batch/jobs" | "batch/cronjobs" => json!({}),
+        "apps/replicasets" => json!({"replicas": 0}),
+        "core/services" | "networking.k8s.io/ingresses" => json!({"loadBalancer": {}}),
+        _ => return,
+    };
+    if let Value::Object(map) = object {
+        map.entry("status").or_insert(status);
+    }
+}
+
+/// Writes amounts given as numbers as texts.
+fn amounts(container: &mut Map<String, Value>) {
+    let Some(Value::Object(resources)) = container.get_mut("resources") else {
+        return;
+    };
+    for key in ["limits", "requests"] {
+        let Some(Value::Object(list)) = resources.get_mut(key) else {
+            continue;
+        };
+        for amount in list.values_mut().filter(|amount| amount.is_number()) {
+            *amount = json!(amount.to_string());
+        }
+    }
+}
+
 fn set(map: &mut Map<String, Value>, key: &str, value: Value) {
     let slot = map.entry(key).or_insert(Value::Null);
     if slot.is_null() {
@@ -211,6 +239,7 @@ fn one_container(container: &mut Map<String, Value>) {
     );
     set(container, "terminationMessagePolicy", json!("File"));
     set(container, "resources", json!({}));
+    amounts(container);
     let image = container.get("image").and_then(Value::as_str).unwrap_or("");
     let tail = image.rsplit('/').next().unwrap_or("");
     let latest =

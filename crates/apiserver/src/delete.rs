@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::crd;
 use crate::hooks::{AdmissionRequest, Operation};
 use crate::meta;
+use crate::options;
 use crate::read;
 use crate::registry::Resource;
 use crate::request::{Reply, Req};
@@ -31,7 +32,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads `DeleteOptions` and the query.
-    pub(crate) fn parse(req: &Req, body: &Value) -> Self {
+    pub(crate) fn parse(req: &Req, body: &Value) -> ApiResult<Self> {
         let query = &req.query;
         let or = |field: &str| {
             let text = query.get(field);
@@ -47,7 +48,8 @@ impl Options {
             || body["dryRun"]
                 .as_array()
                 .is_some_and(|list| list.contains(&json!("All")));
-        Self {
+        options::removal(req, &or("propagationPolicy"), orphan)?;
+        Ok(Self {
             grace: query
                 .get("gracePeriodSeconds")
                 .parse()
@@ -61,7 +63,7 @@ impl Options {
             uid: meta::text(body, "/preconditions/uid").to_owned(),
             version: meta::text(body, "/preconditions/resourceVersion").to_owned(),
             dry_run: dry,
-        }
+        })
     }
 
     /// Options of the collector's own removals.
@@ -76,12 +78,19 @@ impl Options {
 
 /// Answers a delete.
 pub(crate) async fn delete(app: &App, req: &Req, body: &Value) -> ApiResult<Reply> {
-    let options = Options::parse(req, body);
+    let options = Options::parse(req, body)?;
     let key = App::key(&req.resource, req.namespace(), req.name());
     let (object, removed) = remove(app, &req.resource, &key, &options)?;
     app.durable(object.version).await?;
-    if !removed || &*req.resource.storage == "core/pods" {
+    if !removed {
         return Ok(Reply::ok(app.serve(&req.resource, &object.value)?));
+    }
+    if &*req.resource.storage == "core/pods" {
+        let mut value = object.value.clone();
+        if !options.dry_run {
+            mark(&req.resource, &mut value, 0);
+        }
+        return Ok(Reply::ok(app.serve(&req.resource, &value)?));
     }
     let mut details = json!({"name": req.name(), "kind": req.resource.plural,
         "uid": meta::uid(&object.value)});
@@ -96,7 +105,7 @@ pub(crate) async fn delete(app: &App, req: &Req, body: &Value) -> ApiResult<Repl
 
 /// Answers a deletecollection.
 pub(crate) async fn collection(app: &App, req: &Req, body: &Value) -> ApiResult<Reply> {
-    let options = Options::parse(req, body);
+    let options = Options::parse(req, body)?;
     let selector = read::selector(req)?;
     let (objects, _) = app
         .store
@@ -190,19 +199,31 @@ fn preconditions(
     options: &Options,
 ) -> ApiResult<()> {
     let rows = [
-        ("UID", &options.uid, meta::uid(value)),
+        (
+            "UID",
+            &options.uid,
+            meta::uid(value),
+            "The object might have been deleted and then recreated",
+        ),
         (
             "ResourceVersion",
             &options.version,
             meta::text(value, "/metadata/resourceVersion"),
+            "The object might have been modified",
         ),
     ];
-    for (what, wanted, have) in rows {
+    for (what, wanted, have, hint) in rows {
         if !wanted.is_empty() && wanted != have {
             let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({have}). {hint}"
             );
-            return Err(ApiError::conflict(resource, name, &why));
+            let mut error = ApiError::conflict(resource, name, &why);
+            error.message = format!(
+                "Operation cannot be fulfilled on {} {name:?}: {why}",
+                resource.kind
+            );
+            error.details["kind"] = json!(resource.kind);
+            return Err(error);
         }
     }
     Ok(())
@@ -276,7 +297,8 @@ fn mark(resource: &Resource, value: &mut Value, grace: i64) {
         .pointer("/metadata/deletionGracePeriodSeconds")
         .and_then(Value::as_i64);
     if !meta::deleting(value) || before.is_some_and(|before| grace < before) {
-        if resource.generation && !meta::deleting(value) {
+        let definition = &*resource.storage == crd::STORAGE;
+        if resource.generation && !definition && !meta::deleting(value) {
             let generation = value
                 .pointer("/metadata/generation")
                 .and_then(Value::as_i64);
@@ -289,6 +311,10 @@ fn mark(resource: &Resource, value: &mut Value, grace: i64) {
         meta::set(value, "deletionTimestamp", Some(json!(meta::after(grace))));
         meta::set(value, "deletionGracePeriodSeconds", Some(json!(grace)));
     }
+    if &*resource.storage == crd::STORAGE {
+        crd::terminating(value);
+        meta::set(value, "deletionGracePeriodSeconds", None);
+    }
     if &*resource.storage == "core/namespaces" {
         meta::child(value, "status").insert("phase".to_owned(), json!("Terminating"));
         // A namespace has no grace period.
@@ -299,7 +325,10 @@ fn mark(resource: &Resource, value: &mut Value, grace: i64) {
 /// What the store itself does after a removal.
 pub(crate) fn removed_hook(app: &App, resource: &Resource, gone: &Value) {
     match &*resource.storage {
-        crd::STORAGE => app.registry.set_custom(meta::name(gone), Vec::new()),
+        crd::STORAGE => {
+            app.registry.set_custom(meta::name(gone), Vec::new());
+            crd::settle(app);
+        }
         "core/services" => app.addresses.release(gone),
         _ => {}
     }

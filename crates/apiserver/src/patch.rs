@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::meta;
+use crate::registry::Resource;
 use crate::request::{Reply, Req, parse_body};
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
@@ -26,10 +27,11 @@ pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply>
             write::update(app, req, |current| {
                 let mut object = current.clone();
                 json_patch::patch(&mut object, &patch).map_err(|error| {
-                    let message = format!(
-                        "the server rejected our request due to an error in our request: {error}"
-                    );
-                    ApiError::new(422, "Invalid", message)
+                    tracing::debug!(%error, "JSON patch does not apply");
+                    let message = "the server rejected our request due to an error in our request";
+                    let mut error = ApiError::new(422, "Invalid", message);
+                    error.details = json!({});
+                    error
                 })?;
                 Ok(Change {
                     object,
@@ -85,20 +87,33 @@ fn unsupported(message: &str) -> ApiError {
     ApiError::new(415, "UnsupportedMediaType", message)
 }
 
+/// The refusal of an applied configuration with fields that its schema does not have.
+fn untyped(resource: &Resource, applied: &Value, unknown: &[String]) -> ApiError {
+    let version = match resource.group.as_str() {
+        "" => format!("/{}", resource.version),
+        _ => resource.api_version(),
+    };
+    let fields: Vec<String> = unknown
+        .iter()
+        .filter_map(|text| text.split('"').nth(1))
+        .map(|path| format!(".{path}: field not declared in schema"))
+        .collect();
+    let fields = match fields.as_slice() {
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    let message = format!(
+        "failed to create typed patch object ({}/{}; {version}, Kind={}): {fields}",
+        meta::namespace(applied),
+        meta::name(applied),
+        resource.kind
+    );
+    ApiError::new(500, "", message)
+}
+
 async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
     let resource = &req.resource;
     let manager = req.query.get("fieldManager");
-    if manager.is_empty() {
-        return Err(ApiError::invalid(
-            resource,
-            "",
-            &[(
-                "FieldValueRequired".to_owned(),
-                "Required value: is required for apply patch".to_owned(),
-                "fieldManager".to_owned(),
-            )],
-        ));
-    }
     write::same_kind(resource, &applied)?;
     if meta::name(&applied).is_empty() {
         meta::set(&mut applied, "name", Some(json!(req.name())));
@@ -110,19 +125,18 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     // The configuration itself is checked, so that an unknown field is named as the caller wrote it.
-    let mut warnings = Vec::new();
-    schema::check_fields(
-        resource,
-        &mut applied,
-        req.query.get("fieldValidation"),
-        &mut warnings,
-    )?;
+    let mut unknown = Vec::new();
+    schema::check_fields(resource, &mut applied, "Warn", &mut unknown)?;
+    if !unknown.is_empty() {
+        return Err(untyped(resource, &applied, &unknown));
+    }
+    let uid = meta::uid(&applied).to_owned();
     let force = req.query.flag("force");
     let subresource = req.target.subresource.as_str();
     loop {
         let key = App::key(resource, req.namespace(), req.name());
         if app.store.peek(&key).is_some() {
-            let mut reply = write::update(app, req, |current| {
+            return write::update(app, req, |current| {
                 let mut object = schema::apply(
                     resource,
                     Some(current),
@@ -138,20 +152,20 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
                     owned: true,
                 })
             })
-            .await?;
-            reply.warnings.splice(0..0, warnings);
-            return Ok(reply);
+            .await;
         }
         if !subresource.is_empty() {
             return Err(ApiError::not_found(resource, req.name()));
         }
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict(resource, req.name(), &why));
+        }
         let object = schema::apply(resource, None, applied.clone(), manager, force, "")?;
         match write::create(app, req, object, true).await {
             Err(error) if error.reason == "AlreadyExists" => continue,
-            Ok(mut reply) => {
-                reply.warnings.splice(0..0, warnings);
-                return Ok(reply);
-            }
             other => return other,
         }
     }

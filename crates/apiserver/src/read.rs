@@ -17,8 +17,8 @@ use crate::registry::Resource;
 use crate::request::{Reply, Req};
 use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult};
-use crate::store::{Event, Object};
-use crate::table;
+use crate::store::Event;
+use crate::{options, page, table};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(30);
 const INITIAL_EVENTS: &str = "k8s.io/initial-events-end";
@@ -51,21 +51,34 @@ fn partial(mut value: Value) -> Value {
 /// Answers a list.
 pub(crate) async fn list(app: &App, req: &Req) -> ApiResult<Reply> {
     let resource = &req.resource;
+    options::list(req)?;
     let selector = selector(req)?;
-    let (objects, version) = app
-        .store
-        .list(&resource.storage, req.target.namespace.as_deref());
-    check_version(req, version)?;
+    let asked = version_of(req).map_err(|mut error| {
+        error.message.insert_str(0, "invalid resource version: ");
+        error
+    })?;
+    check_version(asked, app.store.version())?;
+    let picture = page::picture(app, req, asked)?;
+    let version = picture.version;
     app.durable(version).await?;
-    let mut items = Vec::new();
-    for object in objects {
-        if selector.matches(&object.value) {
-            items.push(app.serve(resource, &object.value)?);
-        }
+    let page = page::page(req, picture, |value| selector.matches(value))?;
+    let mut items = Vec::with_capacity(page.objects.len());
+    for object in page.objects {
+        items.push(app.serve(resource, &object.value)?);
     }
-    let version = version.to_string();
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if !page.next.is_empty() {
+        metadata["continue"] = json!(page.next);
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = json!(page.remaining);
+        }
+    } else if resource.custom.is_some() && !req.table() && !req.partial() {
+        metadata["continue"] = json!("");
+    }
     if req.table() {
-        return Ok(Reply::ok(table::of(resource, &items, &version, &req.query)));
+        let mut table = table::of(resource, &items, "", &req.query);
+        table["metadata"] = metadata;
+        return Ok(Reply::ok(table));
     }
     let (api_version, kind) = if req.partial() {
         items = items.into_iter().map(partial).collect();
@@ -74,11 +87,10 @@ pub(crate) async fn list(app: &App, req: &Req) -> ApiResult<Reply> {
         (resource.api_version(), resource.list_kind.as_str())
     };
     Ok(Reply::ok(json!({"apiVersion": api_version, "kind": kind,
-        "metadata": {"resourceVersion": version}, "items": items})))
+        "metadata": metadata, "items": items})))
 }
 
-fn check_version(req: &Req, current: u64) -> ApiResult<()> {
-    let asked = version_of(req)?;
+fn check_version(asked: u64, current: u64) -> ApiResult<()> {
     if asked > current {
         let message = format!("Too large resource version: {asked}, current: {current}");
         let mut error = ApiError::new(504, "Timeout", message);
@@ -93,7 +105,10 @@ fn version_of(req: &Req) -> ApiResult<u64> {
     match req.query.get("resourceVersion") {
         "" => Ok(0),
         text => text.parse().map_err(|_| {
-            ApiError::bad_request(format!("resourceVersion: Invalid value: \"{text}\""))
+            ApiError::bad_request(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: \
+                 invalid syntax"
+            ))
         }),
     }
 }
@@ -107,16 +122,13 @@ pub(crate) fn selector(req: &Req) -> ApiResult<Selector> {
     }
     let selector =
         Selector::parse(req.query.get("labelSelector"), &fields).map_err(ApiError::bad_request)?;
-    if req.resource.custom.is_some()
-        && let Some(path) = selector
-            .field_paths()
-            .find(|p| !matches!(*p, "metadata.name" | "metadata.namespace"))
-    {
-        return Err(ApiError::bad_request(format!(
-            "field label not supported: {path}"
-        )));
+    let unsupported = selector
+        .field_paths()
+        .find_map(|path| crate::selector::unsupported_field(&req.resource, path));
+    match unsupported {
+        Some(text) => Err(ApiError::bad_request(text)),
+        None => Ok(selector),
     }
-    Ok(selector)
 }
 
 struct Watch {
@@ -137,22 +149,15 @@ struct Watch {
 
 /// Answers a watch.
 pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> {
+    options::list(&req)?;
     let selector = selector(&req)?;
-    let mut since = version_of(&req)?;
+    let mut since = version_of(&req).map_err(|error| ApiError::new(500, "", error.message))?;
     let initial = req.query.flag("sendInitialEvents");
     let bookmarks = req.query.flag("allowWatchBookmarks");
-    if initial && req.query.get("resourceVersionMatch") != "NotOlderThan" {
-        return Err(ApiError::new(
-            422,
-            "Invalid",
-            "ListOptions.meta.k8s.io \"\" is invalid: \
-            resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ));
-    }
     let (objects, version) = app
         .store
         .list(&req.resource.storage, req.target.namespace.as_deref());
-    check_version(&req, version)?;
+    check_version(since, version)?;
     app.durable(version).await?;
     let now = tokio::time::Instant::now();
     let timeout = req.query.get("timeoutSeconds").parse().unwrap_or(0);
@@ -180,7 +185,7 @@ pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> 
     if initial || since == 0 {
         for object in objects {
             if watch.selector.matches(&object.value) {
-                watch.push("ADDED", &object);
+                watch.push("ADDED", &object.value);
             }
         }
         since = version;
@@ -275,15 +280,24 @@ impl Watch {
             .is_some_and(|b| self.selector.matches(&b.value));
         let is = !event.removed && self.selector.matches(&event.object.value);
         match (was, is) {
-            (false, true) => self.push("ADDED", &event.object),
-            (true, true) => self.push("MODIFIED", &event.object),
-            (true, false) => self.push("DELETED", &event.object),
+            (false, true) => self.push("ADDED", &event.object.value),
+            (true, true) => self.push("MODIFIED", &event.object.value),
+            // What no longer matches goes as it was when it did.
+            (true, false) => match &event.before {
+                Some(before) if !event.removed => {
+                    let mut value = before.value.clone();
+                    let version = Some(json!(event.version.to_string()));
+                    crate::meta::set(&mut value, "resourceVersion", version);
+                    self.push("DELETED", &value);
+                }
+                _ => self.push("DELETED", &event.object.value),
+            },
             (false, false) => {}
         }
     }
 
-    fn push(&mut self, kind: &str, object: &Arc<Object>) {
-        match self.app.serve(&self.resource, &object.value) {
+    fn push(&mut self, kind: &str, object: &Value) {
+        match self.app.serve(&self.resource, object) {
             Ok(value) if self.req.table() => {
                 let table = table::row(&self.resource, &value, &self.req.query, !self.columns_sent);
                 self.columns_sent = true;

@@ -44,6 +44,7 @@ pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) ->
         ),
         "core/pods" if old.is_none() => pod(object, "/spec", "spec", &mut faults),
         "core/services" => service(object, &mut faults),
+        "core/configmaps" | "core/secrets" => fixed(object, old, &mut faults),
         _ => {}
     }
     for (key, value) in object
@@ -53,55 +54,142 @@ pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) ->
         .flatten()
     {
         let value = value.as_str().unwrap_or("");
-        if !label_value(value) {
-            faults.push(invalid(
-                "metadata.labels",
-                &format!(
-                    "\"{value}\": a valid label must be an empty string or consist of alphanumeric \
-                     characters, '-', '_' or '.', and must start and end with an alphanumeric \
-                     character, at most 63 of them (label {key:?})"
-                ),
-            ));
+        for (what, text) in [
+            (key.as_str(), key_fault(key)),
+            (value, label_value_fault(value)),
+        ] {
+            if let Some(text) = text {
+                faults.push(invalid("metadata.labels", &format!("{what:?}: {text}")));
+            }
         }
     }
+    let annotations = object.pointer("/metadata/annotations");
+    for key in annotations
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(serde_json::Map::keys)
+    {
+        if let Some(text) = key_fault(&key.to_lowercase()) {
+            let text = format!("{key:?}: {text}");
+            faults.push(invalid("metadata.annotations", &text));
+        }
+    }
+    finalizers(object, old, &mut faults);
     faults
 }
 
+fn finalizers(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
+    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    let list = meta::finalizers(object);
+    for (index, name) in list.iter().enumerate() {
+        if !name.contains('/') && !STANDARD.contains(&name.as_str()) && !name.contains('.') {
+            let text = format!(
+                "{name:?}: name is neither a standard finalizer name nor is it fully qualified"
+            );
+            faults.push(invalid(&format!("metadata.finalizers[{index}]"), &text));
+        }
+    }
+    let Some(old) = old.filter(|old| meta::deleting(old)) else {
+        return;
+    };
+    let before = meta::finalizers(old);
+    let added: Vec<String> = list
+        .iter()
+        .filter(|name| !before.contains(name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if !added.is_empty() {
+        let message = format!(
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new \
+             finalizers []string{{{}}}",
+            added.join(", ")
+        );
+        let field = "metadata.finalizers".to_owned();
+        faults.push(("FieldValueForbidden".to_owned(), message, field));
+    }
+}
+
+/// Returns what is wrong with the key of a label or annotation.
+fn key_fault(key: &str) -> Option<String> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if let Some(prefix) = prefix
+        && !subdomain(prefix)
+    {
+        return Some(format!("prefix part {SUBDOMAIN}"));
+    }
+    if name.is_empty() {
+        return Some("name part must be non-empty".to_owned());
+    }
+    if name.len() > 63 {
+        return Some("name part must be no more than 63 bytes".to_owned());
+    }
+    (!label_value(name)).then(|| {
+        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+         with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+         validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+            .to_owned()
+    })
+}
+
+/// Returns what is wrong with the value of a label.
+pub(crate) fn label_value_fault(value: &str) -> Option<String> {
+    if value.len() > 63 {
+        return Some("must be no more than 63 bytes".to_owned());
+    }
+    (!label_value(value)).then(|| {
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or \
+         '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
+         'my_value',  or '12345', regex used for validation is \
+         '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            .to_owned()
+    })
+}
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+    characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
+    'example.com', regex used for validation is \
+    '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters \
+    or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', \
+    regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or \
+    '-', start with an alphabetic character, and end with an alphanumeric character (e.g. \
+    'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+
 /// Returns what is wrong with the name of a new object.
 pub(crate) fn name_fault(resource: &Resource, name: &str) -> Option<String> {
-    let label = matches!(&*resource.storage, "core/namespaces" | "core/services");
-    let limit = if label { 63 } else { 253 };
+    let (limit, right, text): (_, fn(&str) -> bool, _) = match &*resource.storage {
+        "core/namespaces" => (63, label, LABEL),
+        "core/services" => (63, label_1035, LABEL_1035),
+        _ => (253, subdomain, SUBDOMAIN),
+    };
     if name.len() > limit {
         return Some(format!("must be no more than {limit} characters"));
     }
+    if &*resource.storage == "core/namespaces" && name.contains('.') {
+        return Some("must not contain dots".to_owned());
+    }
+    (!right(name)).then(|| text.to_owned())
+}
+
+fn label(text: &str) -> bool {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let part = |part: &str| {
-        edge(part.chars().next())
-            && edge(part.chars().last())
-            && part
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    };
-    if label {
-        if part(name) {
-            return None;
-        }
-        return Some(
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \
-             '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
-             '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-                .to_owned(),
-        );
-    }
-    if name.split('.').all(part) {
-        return None;
-    }
-    Some(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
-         or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex \
-         used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-            .to_owned(),
-    )
+    edge(text.chars().next())
+        && edge(text.chars().last())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn label_1035(text: &str) -> bool {
+    label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn subdomain(text: &str) -> bool {
+    text.split('.').all(label)
 }
 
 fn label_value(value: &str) -> bool {
@@ -114,19 +202,42 @@ fn label_value(value: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
+/// True for a finding of the schema that the rules of the kind tell better.
+pub(crate) fn says(resource: &Resource, (reason, message, field): &Fault) -> bool {
+    matches!(
+        &*resource.storage,
+        "apps/deployments" | "apps/replicasets" | "core/pods"
+    ) && (reason == "FieldValueRequired"
+        || (reason == "FieldValueDuplicate" && message.contains('{') && field.ends_with(']')))
+}
+
+fn fixed(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
+    let Some(old) = old.filter(|old| old["immutable"] == true) else {
+        return;
+    };
+    for field in ["immutable", "data", "binaryData"] {
+        if old[field] != object[field] {
+            let message = "Forbidden: field is immutable when `immutable` is set".to_owned();
+            faults.push(("FieldValueForbidden".to_owned(), message, field.to_owned()));
+        }
+    }
+}
+
 fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
     let selector = &object["spec"]["selector"];
     if !selector.is_object() {
         faults.push(required("spec.selector".to_owned()));
         return;
     }
-    if let Some(old) = old
-        && old["spec"]["selector"] != *selector
+    if object["spec"]["replicas"]
+        .as_i64()
+        .is_some_and(|count| count < 0)
     {
-        faults.push(invalid(
-            "spec.selector",
-            &format!("{selector}: field is immutable"),
-        ));
+        let text = format!(
+            "{}: must be greater than or equal to 0",
+            object["spec"]["replicas"]
+        );
+        faults.push(invalid("spec.replicas", &text));
     }
     let text = crate::selector::selector_text(selector);
     let matches = crate::selector::Selector::parse(&text, "")
@@ -138,15 +249,13 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
             &format!("{labels}: `selector` does not match template `labels`"),
         ));
     }
-    if object["spec"]["replicas"]
-        .as_i64()
-        .is_some_and(|count| count < 0)
+    if let Some(old) = old
+        && old["spec"]["selector"] != *selector
     {
-        let text = format!(
-            "{}: must be greater than or equal to 0",
-            object["spec"]["replicas"]
-        );
-        faults.push(invalid("spec.replicas", &text));
+        faults.push(invalid(
+            "spec.selector",
+            &format!("{selector}: field is immutable"),
+        ));
     }
 }
 

@@ -10,12 +10,14 @@ use weir_schema::Node;
 
 use crate::meta;
 use crate::registry::Resource;
+use crate::rule::Rules;
 use crate::status::{ApiError, ApiResult};
 
 /// The schema of one kind in one version; read when it is first needed.
 pub struct Schema {
     source: Source,
     node: OnceLock<Node>,
+    rules: OnceLock<Option<Rules>>,
 }
 
 enum Source {
@@ -36,6 +38,7 @@ impl Schema {
         Arc::new(Self {
             source,
             node: OnceLock::new(),
+            rules: OnceLock::new(),
         })
     }
 
@@ -46,6 +49,7 @@ impl Schema {
             Arc::new(Self {
                 source,
                 node: OnceLock::new(),
+                rules: OnceLock::new(),
             })
         })
     }
@@ -58,6 +62,14 @@ impl Schema {
             }
             Source::Custom(openapi) => Value::clone(openapi),
         }
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        let compile = || match &self.source {
+            Source::Custom(openapi) => Rules::compile(openapi),
+            Source::Builtin(..) => None,
+        };
+        self.rules.get_or_init(compile).as_ref()
     }
 
     /// Returns the parsed schema.
@@ -164,9 +176,13 @@ pub(crate) fn default(resource: &Resource, object: &mut Value) {
 pub(crate) fn validate(
     resource: &Resource,
     object: &Value,
-    _old: Option<&Value>,
+    old: Option<&Value>,
 ) -> Vec<(String, String, String)> {
     let violations = node(resource).validate(object);
+    let rules = resource.schema.as_ref().and_then(|schema| schema.rules());
+    if violations.is_empty() {
+        return rules.map_or_else(Vec::new, |rules| rules.check(object, old));
+    }
     violations
         .into_iter()
         .map(|violation| {
@@ -176,6 +192,7 @@ pub(crate) fn validate(
                 violation.path,
             )
         })
+        .chain(rules.map(|_| crate::rule::unasked()))
         .collect()
 }
 

@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use crate::meta;
+use crate::registry::Resource;
+use crate::rules;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Term {
@@ -81,6 +83,46 @@ impl Term {
     }
 }
 
+/// Fields of built-in kinds that field selectors may name, besides name and namespace.
+const FIELDS: &[(&str, &str)] = &[
+    (
+        "core/pods",
+        "spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName spec.hostNetwork \
+         status.phase status.podIP status.podIPs status.nominatedNodeName",
+    ),
+    ("core/nodes", "spec.unschedulable"),
+    ("core/namespaces", "status.phase"),
+    ("core/secrets", "type"),
+    ("core/services", "spec.clusterIP spec.type"),
+    ("core/replicationcontrollers", "status.replicas"),
+    ("apps/replicasets", "status.replicas"),
+    ("batch/jobs", "status.successful"),
+    (
+        "core/events",
+        "involvedObject.kind involvedObject.namespace involvedObject.name involvedObject.uid \
+         involvedObject.apiVersion involvedObject.resourceVersion involvedObject.fieldPath \
+         regarding.kind regarding.namespace regarding.name regarding.uid regarding.apiVersion \
+         regarding.resourceVersion regarding.fieldPath reason reportingComponent source type",
+    ),
+];
+
+/// Returns why objects cannot be selected by the field, none when they can.
+pub(crate) fn unsupported_field(resource: &Resource, path: &str) -> Option<String> {
+    if matches!(path, "metadata.name" | "metadata.namespace") {
+        return None;
+    }
+    let row = FIELDS
+        .iter()
+        .find(|(storage, _)| **storage == *resource.storage);
+    match row {
+        Some((_, fields)) if fields.split_whitespace().any(|field| field == path) => None,
+        None if resource.custom.is_none() => Some(format!(
+            "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )),
+        _ => Some(format!("field label not supported: {path}")),
+    }
+}
+
 fn field(object: &Value, path: &str) -> String {
     // Events of the newer API name the object `regarding`.
     let path = path
@@ -108,7 +150,7 @@ fn parse_fields(text: &str) -> Result<Vec<(String, bool, String)>, String> {
             (path, true, value)
         } else {
             return Err(format!(
-                "invalid field selector {part:?}: expected path=value"
+                "invalid selector: '{text}'; can't understand '{part}'"
             ));
         };
         fields.push((path.trim().to_owned(), equal, value.trim().to_owned()));
@@ -117,13 +159,23 @@ fn parse_fields(text: &str) -> Result<Vec<(String, bool, String)>, String> {
 }
 
 fn parse_labels(text: &str) -> Result<Vec<Term>, String> {
-    let mut terms = Vec::new();
+    let mut terms: Vec<Term> = Vec::new();
     for part in split_outside_parentheses(text) {
         let part = part.trim();
         if part.is_empty() {
             continue;
         }
-        terms.push(parse_term(part)?);
+        let term = parse_term(part)?;
+        if let Term::In(key, values) | Term::NotIn(key, values) = &term {
+            for (index, value) in values.iter().enumerate() {
+                if let Some(text) = rules::label_value_fault(value) {
+                    return Err(format!(
+                        "unable to parse requirement: values[{index}][{key}]: Invalid value: {value:?}: {text}"
+                    ));
+                }
+            }
+        }
+        terms.push(term);
     }
     Ok(terms)
 }
@@ -133,7 +185,7 @@ fn parse_term(part: &str) -> Result<Term, String> {
     if let Some(open) = part.find('(') {
         let inner = part[open + 1..]
             .strip_suffix(')')
-            .ok_or_else(|| format!("unable to parse requirement {part:?}: missing ')'"))?;
+            .ok_or("unable to parse requirement: found '', expected: ',' or ')'")?;
         let values: Vec<String> = inner.split(',').map(owned).collect();
         let mut words = part[..open].split_whitespace();
         return match (words.next(), words.next(), words.next()) {
@@ -167,8 +219,11 @@ fn parse_term(part: &str) -> Result<Term, String> {
     if let Some(key) = part.strip_prefix('!') {
         return Ok(Term::Absent(owned(key)));
     }
-    if part.contains(char::is_whitespace) {
-        return Err(format!("unable to parse requirement {part:?}"));
+    let mut words = part.split_whitespace().skip(1);
+    if let Some(word) = words.next() {
+        return Err(format!(
+            "unable to parse requirement: found '{word}', expected: in, notin, =, ==, !=, gt, lt"
+        ));
     }
     Ok(Term::Exists(owned(part)))
 }

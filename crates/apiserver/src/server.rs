@@ -16,7 +16,7 @@ use crate::request::{
 };
 use crate::status::{ApiError, ApiResult};
 use crate::write::Change;
-use crate::{delete, discovery, logs, openapi, patch, read, schema, sub, write};
+use crate::{delete, discovery, logs, openapi, options, patch, read, schema, sub, write};
 
 /// Answers one request.
 pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
@@ -72,6 +72,8 @@ async fn route(app: Arc<App>, request: Request<Incoming>) -> ApiResult<Response<
     } else {
         body(request.into_body()).await?
     };
+    options::media(&req, &method, !body.is_empty())?;
+    options::change(&req, &method)?;
     if method == Method::GET {
         if req.query.flag("watch") && req.target.subresource.is_empty() {
             return read::watch(app, req).await;
@@ -128,15 +130,17 @@ async fn verb(
         ("GET", true, "status") if req.resource.status => read::get(app, req).await,
         ("GET", true, "scale") => sub::get_scale(app, req).await,
         ("POST", false, "") => {
-            duplicates(req, bytes)?;
-            write::create(app, req, parse()?, false).await.map(written)
+            let twice = duplicates(req, bytes)?;
+            let reply = write::create(app, req, parse()?, false).await;
+            reply.map(|reply| written(warned(twice, reply)))
         }
         ("POST", true, "binding") => sub::bind(app, req, &parse()?).await,
         ("POST", true, "eviction") => sub::evict(app, req, &parse()?).await,
         ("POST", true, "token") => Ok(sub::token(app, req, parse()?)),
         ("PUT", true, "finalize" | "") => {
-            duplicates(req, bytes)?;
-            put(app, req, parse()?).await.map(written)
+            let twice = duplicates(req, bytes)?;
+            let reply = put(app, req, parse()?).await;
+            reply.map(|reply| written(warned(twice, reply)))
         }
         ("PUT", true, "status") if req.resource.status => put(app, req, parse()?).await,
         ("PUT", true, "scale") => {
@@ -156,6 +160,8 @@ async fn verb(
         ("PATCH", true, "status") if req.resource.status => patch::patch(app, req, bytes).await,
         ("DELETE", true, "") => delete::delete(app, req, &options()?).await,
         ("DELETE", false, "") => delete::collection(app, req, &options()?).await,
+        (_, true, "status") if !req.resource.status => Err(ApiError::no_path()),
+        (_, true, "scale") if req.resource.scale.is_none() => Err(ApiError::no_path()),
         (_, true, "" | "status" | "scale") | (_, false, "") => Err(ApiError::method_not_allowed()),
         _ => Err(ApiError::no_path()),
     }
@@ -184,18 +190,27 @@ async fn put(app: &App, req: &Req, object: Value) -> ApiResult<Reply> {
     .await
 }
 
-/// Refuses duplicate keys under strict validation.
-fn duplicates(req: &Req, bytes: &[u8]) -> ApiResult<()> {
-    if req.query.get("fieldValidation") == "Strict"
-        && bytes.first() == Some(&b'{')
-        && let Some(path) = schema::duplicate_key(bytes)
-    {
+fn warned(warning: Option<String>, mut reply: Reply) -> Reply {
+    reply.warnings.splice(0..0, warning);
+    reply
+}
+
+/// Refuses duplicate keys under strict validation, otherwise returns a warning.
+fn duplicates(req: &Req, bytes: &[u8]) -> ApiResult<Option<String>> {
+    let validation = req.query.get("fieldValidation");
+    if validation == "Ignore" || bytes.first() != Some(&b'{') {
+        return Ok(None);
+    }
+    let Some(path) = schema::duplicate_key(bytes) else {
+        return Ok(None);
+    };
+    if validation == "Strict" {
         return Err(ApiError::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: strict decoding error: duplicate field {path:?}",
             req.resource.kind, req.resource.version, req.resource.kind
         )));
     }
-    Ok(())
+    Ok(Some(format!("duplicate field {path:?}")))
 }
 
 async fn body(incoming: Incoming) -> ApiResult<Bytes> {

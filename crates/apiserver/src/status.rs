@@ -55,11 +55,18 @@ impl ApiError {
 
     /// No such path.
     pub fn no_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        let message = "the server could not find the requested resource";
+        let mut error = Self::new(404, "NotFound", message);
+        error.details = json!({});
+        error
+    }
+
+    /// The options of a request (`ListOptions` and the like) are not valid; `causes` as for [`Self::invalid`].
+    pub fn invalid_options(kind: &str, causes: &[(String, String, String)]) -> Self {
+        let mut error = Self::invalid_kind(&format!("{kind}.meta.k8s.io"), "", causes);
+        error.details["group"] = json!("meta.k8s.io");
+        error.details["kind"] = json!(kind);
+        error
     }
 
     /// The version asked for is no longer, or not yet, in the watch history.
@@ -118,6 +125,20 @@ impl ApiError {
 
     /// The object is not valid; `causes` are (reason, message, field).
     pub fn invalid(resource: &Resource, name: &str, causes: &[(String, String, String)]) -> Self {
+        let kind = if resource.group.is_empty() {
+            resource.kind.clone()
+        } else {
+            format!("{}.{}", resource.kind, resource.group)
+        };
+        let mut error = Self::invalid_kind(&kind, name, causes);
+        let mut details = details(resource, name);
+        details["kind"] = json!(resource.kind);
+        details["causes"] = error.details["causes"].take();
+        error.details = details;
+        error
+    }
+
+    fn invalid_kind(kind: &str, name: &str, causes: &[(String, String, String)]) -> Self {
         let texts: Vec<String> = causes
             .iter()
             .map(|(_, message, field)| format!("{field}: {message}"))
@@ -125,11 +146,6 @@ impl ApiError {
         let text = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
-        };
-        let kind = if resource.group.is_empty() {
-            resource.kind.clone()
-        } else {
-            format!("{}.{}", resource.kind, resource.group)
         };
         let mut error = Self::new(
             422,
@@ -142,17 +158,16 @@ impl ApiError {
                 json!({"reason": reason, "message": message, "field": field})
             })
             .collect();
-        let mut details = details(resource, name);
-        details["kind"] = json!(resource.kind);
-        details["causes"] = Value::Array(causes);
-        error.details = details;
+        error.details = json!({"causes": causes});
         error
     }
 
     /// The verb is not served here.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(405, "MethodNotAllowed", message)
+        let mut error = Self::new(405, "MethodNotAllowed", message);
+        error.details = json!({});
+        error
     }
 
     /// Returns the `Status` object.
@@ -172,7 +187,10 @@ impl ApiError {
 }
 
 fn details(resource: &Resource, name: &str) -> Value {
-    let mut details = json!({"name": name, "kind": resource.plural});
+    let mut details = json!({"kind": resource.plural});
+    if !name.is_empty() {
+        details["name"] = json!(name);
+    }
     if !resource.group.is_empty() {
         details["group"] = json!(resource.group);
     }

@@ -151,6 +151,40 @@ impl Store {
         (list, state.version)
     }
 
+    /// Returns the objects as they were at `version`, by undoing the history since.
+    ///
+    /// # Errors
+    /// The oldest version that can be rebuilt, when `version` is older.
+    pub fn list_at(
+        &self,
+        storage: &str,
+        namespace: Option<&str>,
+        version: u64,
+    ) -> Result<Vec<Arc<Object>>, u64> {
+        let state = self.state.read();
+        if version < state.floor {
+            return Err(state.floor);
+        }
+        let mut shelf = state.objects.get(storage).cloned().unwrap_or_default();
+        let later = state.history.iter().rev();
+        for event in later.take_while(|event| event.version > version) {
+            if *event.key.storage != *storage {
+                continue;
+            }
+            let place = (event.key.namespace.clone(), event.key.name.clone());
+            match &event.before {
+                Some(before) => shelf.insert(place, Arc::clone(before)),
+                None => shelf.remove(&place),
+            };
+        }
+        let wanted = |place: &(String, String)| namespace.is_none_or(|ns| *ns == place.0);
+        Ok(shelf
+            .into_iter()
+            .filter(|(place, _)| wanted(place))
+            .map(|(_, object)| object)
+            .collect())
+    }
+
     /// Returns every object with its name for which `wanted` says so.
     pub fn scan(&self, wanted: impl Fn(&Key, &Value) -> bool) -> Vec<(Key, Arc<Object>)> {
         let state = self.state.read();
@@ -360,6 +394,28 @@ mod tests {
         let after = Store::open(&copy).unwrap();
         assert_eq!(after.list("core/things", None).0.len(), 50);
         assert_eq!(after.version(), last);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_list_is_rebuilt() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let a = store.write(&key("a"), None, Some(json!({"x": 1}))).unwrap();
+        let b = store.write(&key("b"), None, Some(json!({"x": 2}))).unwrap();
+        store
+            .write(&key("a"), Some(&a), Some(json!({"x": 3})))
+            .unwrap();
+        store.write(&key("b"), Some(&b), None).unwrap();
+        let at = |version| -> Vec<u64> {
+            let list = store.list_at("core/things", Some("n"), version).unwrap();
+            list.iter()
+                .map(|o| o.value["x"].as_u64().unwrap())
+                .collect()
+        };
+        assert_eq!(at(1), [1]);
+        assert_eq!(at(2), [1, 2]);
+        assert_eq!(at(3), [3, 2]);
+        assert_eq!(at(4), [3]);
     }
 
     #[tokio::test]

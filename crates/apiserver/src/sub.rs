@@ -58,8 +58,13 @@ pub(crate) async fn put_scale(
             .and_then(Value::as_i64)
             .unwrap_or(0);
         if replicas < 0 {
+            let of_scale = Resource {
+                group: "autoscaling".to_owned(),
+                kind: "Scale".to_owned(),
+                ..Resource::clone(resource)
+            };
             return Err(ApiError::invalid(
-                resource,
+                &of_scale,
                 meta::name(current),
                 &[(
                     "FieldValueInvalid".to_owned(),

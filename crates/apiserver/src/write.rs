@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::crd;
+use crate::decode;
 use crate::defaults;
 use crate::delete;
 use crate::hooks::{AdmissionRequest, Operation};
@@ -25,6 +26,7 @@ pub(crate) async fn create(
 ) -> ApiResult<Reply> {
     let resource = &req.resource;
     let mut warnings = Vec::new();
+    kind_of_path(resource, &mut object);
     same_kind(resource, &object)?;
     if resource.namespaced {
         same_namespace(req, &mut object)?;
@@ -78,6 +80,9 @@ pub(crate) async fn create(
     }
     schema::default(resource, &mut object);
     defaults::apply(resource, &mut object);
+    if &*resource.storage == crd::STORAGE {
+        crd::accept(app, &mut object);
+    }
     admit(
         app,
         req,
@@ -98,6 +103,9 @@ pub(crate) async fn create(
             &req.manager(),
             &req.target.subresource,
         )?;
+    }
+    if strip_status {
+        defaults::status(resource, &mut object);
     }
     let dry = req.dry_run();
     let mut stored = app.storage(resource, object)?;
@@ -124,13 +132,17 @@ pub(crate) async fn create(
         }
         let key = App::key(resource, req.namespace(), meta::name(&value));
         if dry || app.store.peek(&key).is_some() {
-            let taken = app.store.peek(&key).is_some();
-            if taken && generate && attempt < 8 {
+            let taken = app.store.peek(&key);
+            if taken.is_some() && generate && attempt < 8 {
                 continue;
             }
             give_back(&value);
-            if taken {
-                return Err(ApiError::already_exists(resource, meta::name(&value)));
+            if let Some(taken) = taken {
+                let mut error = ApiError::already_exists(resource, meta::name(&value));
+                if meta::deleting(&taken.value) {
+                    error.message.insert_str(0, "object is being deleted: ");
+                }
+                return Err(error);
             }
             return Ok(Reply {
                 code: 201,
@@ -170,6 +182,18 @@ fn name_it(object: &mut Value) {
         .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
         .collect();
     meta::set(object, "name", Some(json!(format!("{base}{suffix}"))));
+}
+
+/// A body of a built-in kind may leave its kind to the path.
+fn kind_of_path(resource: &Resource, object: &mut Value) {
+    if resource.custom.is_none()
+        && meta::text(object, "/kind").is_empty()
+        && meta::text(object, "/apiVersion").is_empty()
+        && let Value::Object(map) = object
+    {
+        map.insert("apiVersion".to_owned(), json!(resource.api_version()));
+        map.insert("kind".to_owned(), json!(resource.kind));
+    }
 }
 
 /// Refuses a body of another kind than the path's.
@@ -313,8 +337,23 @@ pub(crate) fn validate(
             ));
         }
     }
-    causes.extend(schema::validate(resource, object, old));
+    let found = schema::validate(resource, object, old);
+    if resource.custom.is_none()
+        && let Some(cause) = found
+            .iter()
+            .find(|(reason, ..)| reason == "FieldValueTypeInvalid")
+        && let Some(text) = decode::fault(resource, cause)
+    {
+        return Err(ApiError::bad_request(text));
+    }
+    causes.extend(
+        found
+            .into_iter()
+            .filter(|cause| !rules::says(resource, cause)),
+    );
     causes.extend(rules::check(resource, object, old));
+    let mut seen = std::collections::HashSet::new();
+    causes.retain(|cause| seen.insert(cause.clone()));
     if &*resource.storage == crd::STORAGE {
         causes.extend(crd::validate(app, object));
     }
@@ -359,6 +398,9 @@ pub(crate) async fn update(
         select_part(resource, &req.target.subresource, &current, &mut object);
         schema::default(resource, &mut object);
         defaults::apply(resource, &mut object);
+        if &*resource.storage == crd::STORAGE {
+            crd::accept(app, &mut object);
+        }
         if &*resource.storage == "core/services" {
             keep_address(app, resource, &current, &mut object)?;
         }

@@ -7,7 +7,7 @@ use crate::meta::text;
 use crate::registry::{Column, Resource};
 use crate::selector::selector_text;
 
-/// (name, type, priority) of built-in kinds beyond `Name` and before `Age`.
+/// Columns of built-in kinds after `Name`: `#` marks numbers, `*` what only `-o wide` shows.
 const BUILTIN: &[(&str, &str)] = &[
     (
         "core/pods",
@@ -19,7 +19,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ),
     (
         "apps/replicasets",
-        "Desired,Current,Ready,Age,Containers*,Images*,Selector*",
+        "Desired#,Current#,Ready#,Age,Containers*,Images*,Selector*",
     ),
     (
         "core/services",
@@ -82,11 +82,12 @@ fn split(columns: &str) -> Vec<Heading> {
         .split(',')
         .map(|name| {
             let priority = i64::from(name.ends_with('*'));
-            (
-                name.trim_end_matches('*').to_owned(),
-                "string".to_owned(),
-                priority,
-            )
+            let name = name.trim_end_matches('*');
+            let (name, kind) = match name.strip_suffix('#') {
+                Some(name) => (name, "integer"),
+                None => (name, "string"),
+            };
+            (name.to_owned(), kind.to_owned(), priority)
         })
         .collect()
 }
@@ -264,8 +265,8 @@ fn deployment(item: &Value) -> Vec<Value> {
     let [names, images] = containers(item, "/spec/template/spec/containers");
     vec![
         json!(format!("{ready}/{}", number(item, "/spec/replicas"))),
-        json!(number(item, "/status/updatedReplicas").to_string()),
-        json!(number(item, "/status/availableReplicas").to_string()),
+        json!(number(item, "/status/updatedReplicas")),
+        json!(number(item, "/status/availableReplicas")),
         created(item),
         names,
         images,
@@ -276,9 +277,9 @@ fn deployment(item: &Value) -> Vec<Value> {
 fn replica_set(item: &Value) -> Vec<Value> {
     let [names, images] = containers(item, "/spec/template/spec/containers");
     vec![
-        json!(number(item, "/spec/replicas").to_string()),
-        json!(number(item, "/status/replicas").to_string()),
-        json!(number(item, "/status/readyReplicas").to_string()),
+        json!(number(item, "/spec/replicas")),
+        json!(number(item, "/status/replicas")),
+        json!(number(item, "/status/readyReplicas")),
         created(item),
         names,
         images,
@@ -485,7 +486,7 @@ fn event(item: &Value) -> Value {
         source,
         first_of(&["/message", "/note"]).trim(),
         age(&first),
-        times.to_string(),
+        times,
         text(item, "/metadata/name"),
     ])
 }

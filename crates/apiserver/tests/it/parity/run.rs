@@ -188,6 +188,7 @@ fn compare(real: &Value, ours: &Value, at: &str, found: &mut Vec<(String, String
 }
 
 fn shown(real: Option<&Value>, ours: Option<&Value>) -> String {
-    let text = |value: Option<&Value>| value.map_or("(absent)".to_owned(), Value::to_string);
+    let text =
+        |value: Option<&Value>| value.map_or_else(|| "(absent)".to_owned(), Value::to_string);
     format!("- {}\n  + {}", text(real), text(ours))
 }
