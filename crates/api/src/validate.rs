@@ -6,9 +6,12 @@
 mod accelerators;
 mod devices;
 mod parallelism;
+mod parts;
 mod rollout;
 mod router;
 mod scaling;
+
+pub use parts::part_names;
 
 use serde_json::Value;
 
@@ -146,6 +149,7 @@ fn service(object: &Value, old: Option<&Value>, verdict: &mut Verdict) {
         kv_offloading(workload, &path, verdict);
         accelerators::check(workload, &path, verdict);
     }
+    verdict.errors.extend(part_names(spec, "spec"));
     scaling::check_pair(spec, verdict);
     devices::check(object, verdict);
     lora(object, verdict);
@@ -172,6 +176,7 @@ fn workloads(spec: &Value) -> impl Iterator<Item = (&Value, String)> {
 
 fn config(object: &Value, verdict: &mut Verdict) {
     let spec = &object["spec"];
+    verdict.errors.extend(part_names(spec, "spec"));
     if spec["baseRefs"]
         .as_array()
         .is_some_and(|refs| !refs.is_empty())

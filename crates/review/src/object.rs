@@ -301,11 +301,18 @@ fn article(value: &Value) -> String {
     }
 }
 
+/// Groups whose kinds hold pod templates.
+const WORKLOADS: [&str; 4] = ["v1", "apps/v1", "batch/v1", "leaderworkerset.x-k8s.io/v1"];
+
 fn rules(value: &Value, found: &mut Vec<Found>) {
-    if !value["apiVersion"]
-        .as_str()
-        .is_some_and(|v| v.starts_with(names::GROUP))
-    {
+    let api_version = value["apiVersion"].as_str().unwrap_or_default();
+    if WORKLOADS.contains(&api_version) {
+        for error in weir_api::validate::part_names(&value["spec"], "spec") {
+            let pointer = locate::pointer(value, &error.path);
+            found.push(Found::error(&pointer, &error.path, error.message, ""));
+        }
+    }
+    if !api_version.starts_with(names::GROUP) {
         return;
     }
     let verdict = weir_api::validate::review(value, None);

@@ -94,6 +94,20 @@ fn names_are_looked_at_before_anything_is_created() {
 }
 
 #[test]
+fn names_of_containers_and_volumes_are_labels() {
+    let pod = "containers:\n    - {name: /tmp/x}\n    - {name: a-1}\n    initContainers: [{name: ../../y, image: i}]\n    \
+               volumes: [{name: A, emptyDir: {}}]\n";
+    let service = format!("{HEAD}spec:\n  model:\n    uri: hf://a/b\n  template:\n    {pod}");
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d}}\nspec:\n  selector: {{}}\n  template:\n   spec:\n    {pod}"
+    );
+    insta::assert_snapshot!(messages(&format!("{service}---\n{deployment}")));
+    let mut object = json!({"apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService",
+        "metadata": {"name": "a"}, "spec": {"model": {"uri": "hf://a/b"}, "template": {"containers": [{"name": "/tmp/x"}]}}});
+    assert!(admit(&mut object, None).is_err());
+}
+
+#[test]
 fn one_object_stands_in_one_document() {
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
     let elsewhere = map.replace("{name: a}", "{name: a, namespace: b}");
