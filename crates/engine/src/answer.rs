@@ -73,24 +73,22 @@ pub(crate) async fn answer(
     let mut answers = Vec::new();
     let mut prompt_tokens = 0;
     for prompt in &request.prompts {
-        let (count, said) = match prompt {
-            Prompt::Text(text) => (text::tokens(text).len() as u64, text.clone()),
-            Prompt::Tokens(ids) => {
-                let said = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-                (ids.len() as u64, said)
-            }
+        let tokens = match prompt {
+            Prompt::Text(text) => text::tokens(text),
+            Prompt::Tokens(ids) => text::id_tokens(ids),
         };
-        let said = if api == Api::Chat {
-            request.last.clone()
+        let count = tokens.len() as u64;
+        let echo = if api == Api::Chat {
+            text::tokens(&request.last)
         } else {
-            said
+            tokens
         };
         prompt_tokens += count;
         let limit = limit(server, &request, api, count)?;
         for copy in 0..request.n {
             let mut answer = text::answer(Ask {
                 mode: options.mode,
-                prompt: &said,
+                echo: &echo,
                 seed: options.seed.wrapping_add(copy),
                 limit,
                 room: options.window.saturating_sub(count),

@@ -70,27 +70,50 @@ impl Answer {
     }
 }
 
-/// Splits text into tokens: a word with the blank before it, or one other character.
+/// Splits text into tokens: a word or one other character, each with the white space after it; leading white space
+/// is one of its own. The llm-d simulator counts the same for ASCII text.
 #[must_use]
 pub fn tokens(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let mut word = String::new();
+    let mut before = None;
     for character in text.chars() {
-        let joins = character.is_alphanumeric();
-        let begins =
-            word.is_empty() || (joins && (word == " " || word.ends_with(char::is_alphanumeric)));
-        if !begins {
-            out.push(std::mem::take(&mut word));
+        let kind = if character.is_whitespace() {
+            Kind::Blank
+        } else if character.is_alphanumeric() || character == '_' {
+            Kind::Word
+        } else {
+            Kind::Other
+        };
+        let joins = kind == Kind::Blank || (kind == Kind::Word && before == Some(Kind::Word));
+        match out.last_mut().filter(|_| joins) {
+            Some(token) => token.push(character),
+            None => out.push(character.to_string()),
         }
-        word.push(character);
-        if !joins && character != ' ' {
-            out.push(std::mem::take(&mut word));
-        }
-    }
-    if !word.is_empty() {
-        out.push(word);
+        before = Some(kind);
     }
     out
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Word,
+    Blank,
+    Other,
+}
+
+/// The tokens of an echo of token ids: one for each.
+#[must_use]
+pub fn id_tokens(ids: &[u64]) -> Vec<String> {
+    ids.iter()
+        .enumerate()
+        .map(|(index, id)| {
+            if index == 0 {
+                id.to_string()
+            } else {
+                format!(",{id}")
+            }
+        })
+        .collect()
 }
 
 /// What is asked of an answer.
@@ -99,7 +122,7 @@ pub struct Ask<'a> {
     /// Where it comes from.
     pub mode: Mode,
     /// What an echo repeats and a canned answer is chosen by.
-    pub prompt: &'a str,
+    pub echo: &'a [String],
     /// Seed and number of the copy.
     pub seed: u64,
     /// Most tokens.
@@ -119,7 +142,7 @@ pub struct Ask<'a> {
 #[must_use]
 pub fn answer(ask: Ask<'_>) -> Answer {
     if ask.mode == Mode::Echo {
-        let mut tokens = tokens(ask.prompt);
+        let mut tokens = ask.echo.to_vec();
         if tokens.is_empty() {
             // The end token counts, though it adds no text.
             tokens.push(String::new());
@@ -136,7 +159,8 @@ pub fn answer(ask: Ask<'_>) -> Answer {
             stop: None,
         };
     }
-    let mut random = Random(hash(ask.prompt) ^ ask.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut random =
+        Random(hash(&ask.echo.concat()) ^ ask.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let count = if ask.exact {
         ask.limit
     } else {
@@ -144,18 +168,14 @@ pub fn answer(ask: Ask<'_>) -> Answer {
     };
     let count = count.max(ask.least).clamp(1, ask.limit.max(1));
     let mut out: Vec<String> = Vec::new();
-    let mut first = true;
     while (out.len() as u64) < count {
         let sentence = SENTENCES[random.below(SENTENCES.len() as u64) as usize];
-        let text = if first {
-            sentence.to_owned()
-        } else {
-            format!(" {sentence}")
-        };
-        first = false;
-        out.extend(tokens(&text));
+        out.extend(tokens(&format!("{sentence} ")));
     }
     out.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    if let Some(last) = out.last_mut() {
+        last.truncate(last.trim_end().len());
+    }
     let reason = if count >= ask.limit { "length" } else { "stop" };
     Answer {
         tokens: out,
@@ -258,7 +278,7 @@ mod tests {
         }
         assert_eq!(
             tokens("The river, slowly."),
-            ["The", " river", ",", " slowly", "."]
+            ["The ", "river", ", ", "slowly", "."]
         );
     }
 
@@ -269,7 +289,7 @@ mod tests {
                 for limited in [true, false] {
                     let ask = Ask {
                         mode: Mode::Random,
-                        prompt: "p",
+                        echo: &["p".to_owned()],
                         seed,
                         limit,
                         room: 2000,
@@ -288,10 +308,10 @@ mod tests {
 
     #[test]
     fn an_echo_is_the_prompt_as_far_as_the_window_goes() {
-        for (room, said) in [(9, "a b c"), (2, "a b")] {
+        for (room, said) in [(9, "a b c"), (2, "a b ")] {
             let ask = Ask {
                 mode: Mode::Echo,
-                prompt: "a b c",
+                echo: &tokens("a b c"),
                 seed: 0,
                 limit: 2,
                 room,

@@ -382,10 +382,8 @@ fn messages(value: Option<&Value>, fields: usize) -> Result<(Vec<Prompt>, String
             ));
         };
         last = content(message.get("content"));
-        whole.push_str(role);
-        whole.push('\n');
-        whole.push_str(&last);
-        whole.push('\n');
+        // As the llm-d simulator flattens a conversation.
+        whole.push_str(&format!("### {role}: {last}\n"));
     }
     Ok((vec![Prompt::Text(whole)], last))
 }
@@ -395,8 +393,18 @@ fn content(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(blocks)) => blocks
             .iter()
-            .filter_map(|block| block.get("text")?.as_str())
-            .collect(),
+            .filter_map(|block| {
+                let text = block.get("text").and_then(Value::as_str);
+                let image = || {
+                    Some(format!(
+                        "image: {}",
+                        block.pointer("/image_url/url")?.as_str()?
+                    ))
+                };
+                text.map(str::to_owned).or_else(image)
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
         _ => String::new(),
     }
 }

@@ -25,7 +25,7 @@ async fn whole_answers() {
     assert_eq!(answer["choices"].as_array().unwrap().len(), 4);
     assert_eq!(
         engine.metric("vllm:prompt_tokens_total", None).await,
-        4.0 + 2.0 * 4.0
+        4.0 + 2.0 * 6.0
     );
     assert_eq!(engine.metric("vllm:num_requests_running", None).await, 0.0);
     assert_eq!(

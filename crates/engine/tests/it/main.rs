@@ -10,3 +10,4 @@ mod captures;
 mod client;
 mod http;
 mod limits;
+mod simulator;
