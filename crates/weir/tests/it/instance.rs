@@ -45,12 +45,20 @@ pub(crate) struct Instance {
 impl Instance {
     /// Starts `weir up` with the simulated engine on a free port; `data` is its directory.
     pub(crate) fn start(data: &Path, files: &[&Path], more: &[&str]) -> Self {
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .arg("up")
             .args(files)
-            .args(["--listen", "127.0.0.1:0", "--engine", "sim", "--data-dir"])
+            .args(["--engine", "sim"])
+            .args(more);
+        Self::launch(data, &mut command)
+    }
+
+    /// Starts `command`, a `weir up`, on a free port; `data` is its directory.
+    pub(crate) fn launch(data: &Path, command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
-            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -88,6 +96,11 @@ impl Instance {
 
     /// Waits for a line that begins so, and returns it.
     pub(crate) fn await_line(&mut self, start: &str) -> String {
+        self.await_line_within(start, LIMIT)
+    }
+
+    /// The same for what may take longer.
+    pub(crate) fn await_line_within(&mut self, start: &str, limit: Duration) -> String {
         let begun = Instant::now();
         loop {
             if let Some(line) = self.output().lines().find(|line| line.starts_with(start)) {
@@ -97,7 +110,7 @@ impl Instance {
                 panic!("weir up ended with {status}:\n{}", self.output());
             }
             assert!(
-                begun.elapsed() < LIMIT,
+                begun.elapsed() < limit,
                 "no line {start:?} in:\n{}",
                 self.output()
             );

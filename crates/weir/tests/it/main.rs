@@ -12,7 +12,9 @@
 
 mod bad_input;
 mod crash;
+mod engine;
 mod instance;
 mod kubectl;
+mod real_vllm;
 mod serve;
 mod wrapper;
