@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -88,12 +88,9 @@ impl Server {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path().to_owned();
-        let allowed: &[Method] = match path.as_str() {
-            "/health" | "/health/ready" | "/ready" | "/v1/models" | "/version" | "/load"
-            | "/metrics" => &[Method::GET],
-            "/ping" => &[Method::GET, Method::POST],
-            "/v1/completions" | "/v1/chat/completions" => &[Method::POST],
-            _ => return Ok(detail(StatusCode::NOT_FOUND, "Not Found")),
+        let Some(allowed) = methods(&path) else {
+            return Ok(redirect(&request, self.options.tls.is_some())
+                .unwrap_or_else(|| detail(StatusCode::NOT_FOUND, "Not Found")));
         };
         if !allowed.contains(request.method()) {
             let mut response = detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
@@ -253,6 +250,30 @@ pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// The methods of a route, or `None` when there is no such route.
+fn methods(path: &str) -> Option<&'static [Method]> {
+    Some(match path {
+        "/health" | "/health/ready" | "/ready" | "/v1/models" | "/version" | "/load"
+        | "/metrics" => &[Method::GET],
+        "/ping" => &[Method::GET, Method::POST],
+        "/v1/completions" | "/v1/chat/completions" => &[Method::POST],
+        _ => return None,
+    })
+}
+
+/// The way from a route with a slash too many to the route.
+fn redirect(request: &Request<Incoming>, tls: bool) -> Option<Response<Body>> {
+    let path = request.uri().path().strip_suffix('/')?;
+    methods(path)?;
+    let host = request.headers().get(HOST)?.to_str().ok()?;
+    let scheme = if tls { "https" } else { "http" };
+    let location = HeaderValue::from_str(&format!("{scheme}://{host}{path}")).ok()?;
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(LOCATION, location);
+    Some(response)
 }
 
 pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response<Body> {

@@ -176,6 +176,13 @@ async fn small_routes_answer() {
     for path in ["/health", "/ping", "/version", "/load", "/ready"] {
         assert_eq!(engine.call("GET", path, "", "").await.0, 200, "{path}");
     }
+    let (status, head, _) = engine.call("GET", "/v1/models/", "", "").await;
+    assert_eq!(status, 307);
+    assert!(head.contains("location: http://x/v1/models\r\n"), "{head}");
+    assert_eq!(engine.call("GET", "/nowhere/", "", "").await.0, 404);
+    let (status, head, _) = engine.call("HEAD", "/health", "", "").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: GET"), "{head}");
     let models = parse(&engine.call("GET", "/v1/models", "", "").await.2);
     let names: Vec<_> = models["data"]
         .as_array()

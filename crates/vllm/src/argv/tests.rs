@@ -177,3 +177,32 @@ fn verdicts_are_those_of_the_engine_s_parser() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+fn words() -> impl proptest::strategy::Strategy<Value = Vec<String>> {
+    use proptest::prelude::{Strategy, any};
+    use proptest::{collection, prop_oneof, sample};
+    let names: Vec<&str> = flags::all().iter().map(|flag| flag.name).collect();
+    let word = prop_oneof![
+        any::<String>(),
+        "-{0,3}[a-zA-Z_.+=é0-9-]{0,12}",
+        (sample::select(names), "[-_=.+a-z0-9\\[{\"é]{0,6}")
+            .prop_map(|(name, more)| format!("--{name}{more}")),
+    ];
+    collection::vec(word, 0..8)
+}
+
+proptest::proptest! {
+    #[test]
+    fn words_of_any_make_are_read_or_refused(words in words()) {
+        match parse_argv(&words) {
+            Ok(args) => {
+                // What was read can be judged, and nothing is made up.
+                let _ = crate::safety::refused(&args, &|_| false);
+                if let Some(model) = &args.model {
+                    proptest::prop_assert!(words.iter().any(|word| word.contains(model.as_str())));
+                }
+            }
+            Err(error) => proptest::prop_assert!(!error.report().is_empty()),
+        }
+    }
+}
