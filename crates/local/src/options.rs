@@ -54,6 +54,8 @@ pub struct Options {
     pub engine: Engine,
     /// Whether containers that are not Weir's may run as processes of the user.
     pub allow_host_commands: bool,
+    /// Directories below which claims and `file://` URIs may name models, to be read only.
+    pub allow_paths: Vec<PathBuf>,
     /// Ends with status 0 once every service is Ready and has answered one request.
     pub exit_when_ready: bool,
     /// The program that pods run: this binary.

@@ -394,6 +394,7 @@ fn node_options(
         program: options.program.clone(),
         kubeconfig: kubeconfig.to_owned(),
         allow_host_commands: options.allow_host_commands,
+        allow_paths: options.allow_paths.clone(),
     }
 }
 

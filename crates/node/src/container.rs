@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::objects::{Objects, now};
 use crate::process::Process;
 use crate::status::{ContainerState, waiting};
+use crate::volumes::Volume;
 use crate::{Options, ports};
 use attend::attend;
 use prepare::{Prepared, prepare};
@@ -38,11 +39,12 @@ pub(crate) struct PodContext {
     pub(crate) http: reqwest::Client,
     pub(crate) pod: Value,
     pub(crate) ip: Ipv4Addr,
-    pub(crate) hosts: BTreeMap<String, PathBuf>,
+    pub(crate) hosts: BTreeMap<String, Volume>,
+    /// Of the pod's own service account.
+    pub(crate) kubeconfig: Option<PathBuf>,
     pub(crate) directory: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) states: Arc<parking::States>,
-    pub(crate) stop: watch::Receiver<Stop>,
 }
 
 /// States of a pod's containers, with a bell for the writer of the status.
@@ -124,8 +126,8 @@ pub(crate) async fn run(
     index: usize,
     container: Value,
     restart: Restart,
+    mut stop: watch::Receiver<Stop>,
 ) -> i32 {
-    let mut stop = context.stop.clone();
     let name = container["name"].as_str().unwrap_or_default().to_owned();
     let mut back_off = BackOff::default();
     let mut first = true;
@@ -214,7 +216,15 @@ pub(crate) async fn run(
                         &format!("Started container {name}"),
                     )
                     .await;
-                attend(&context, index, &container, &mut process, &env, &mounts).await
+                attend(
+                    &context,
+                    (index, &container),
+                    &mut process,
+                    &env,
+                    &mounts,
+                    stop.clone(),
+                )
+                .await
             }
             Err(error) => {
                 context

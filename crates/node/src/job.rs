@@ -21,6 +21,8 @@ pub enum Job {
     },
     /// Nothing needs to run: report it as completed with this message.
     Skip(String),
+    /// Nothing needs to run once the second path is a link to the first.
+    Link(PathBuf, PathBuf),
     /// It may or can not run here, for this reason.
     NotRunnable(String),
 }
@@ -63,9 +65,7 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
     if image == "storage-initializer" || container["name"] == "storage-initializer" {
         return match around.engine {
             EngineChoice::Simulated => Job::Skip("not downloaded: simulated engine".to_owned()),
-            EngineChoice::Vllm(_) => Job::NotRunnable(
-                "model downloads are not part of this build yet; name the model by a file:// or pvc:// URI".to_owned(),
-            ),
+            EngineChoice::Vllm(_) => link(&words("args")),
         };
     }
     let command = words("command");
@@ -134,6 +134,20 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
         "{what} is not one of weir's own components, and manifests do not run programs of this machine by default; \
          start weir with --allow-host-commands to run it as a process of your user"
     ))
+}
+
+/// A model that lies on this machine is not copied.
+fn link(arguments: &[String]) -> Job {
+    let path = arguments
+        .first()
+        .and_then(|uri| uri.strip_prefix("file://"));
+    match (path, arguments.get(1)) {
+        (Some(path), Some(to)) => Job::Link(PathBuf::from(path), PathBuf::from(to)),
+        _ => Job::NotRunnable(
+            "model downloads are not part of this build yet; name the model by a file:// or pvc:// URI"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Last path segment of an image, without tag and digest.
@@ -270,6 +284,7 @@ mod tests {
         match job {
             Job::Run { argv, .. } => argv.join(" "),
             Job::Skip(message) => format!("skip: {message}"),
+            Job::Link(from, to) => format!("link: {} {}", from.display(), to.display()),
             Job::NotRunnable(message) => format!("not: {message}"),
         }
     }
@@ -332,6 +347,8 @@ mod tests {
         for (container, wanted) in rows {
             assert_eq!(line(job(&container, &vllm, false)), wanted, "{container}");
         }
+        let local = json!({"name": "storage-initializer", "args": ["file:///m", "/v"]});
+        assert_eq!(line(job(&local, &vllm, false)), "link: /m /v");
         let unsafe_flag = json!({"command": ["vllm", "serve", "m", "--trust-remote-code"]});
         assert!(line(job(&unsafe_flag, &vllm, false)).starts_with("not: "));
     }

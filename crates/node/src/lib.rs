@@ -5,11 +5,14 @@
 //! [`shim`], which ends everything below it when the node is gone, and [`stage`]. [`job`] decides
 //! what a container may run; a manifest does not run programs of the user's machine by default.
 
+mod account;
 pub mod addresses;
 mod container;
 pub mod env;
 mod forward;
+mod ground;
 pub mod job;
+mod no_effect;
 mod node;
 pub mod objects;
 pub mod paths;
@@ -52,6 +55,8 @@ pub struct Options {
     pub kubeconfig: PathBuf,
     /// Whether containers may run other programs of this machine.
     pub allow_host_commands: bool,
+    /// Directories below which claims and `file://` URIs may name models, to be read only.
+    pub allow_paths: Vec<PathBuf>,
 }
 
 /// Why the node ended.

@@ -1,6 +1,7 @@
 //! The node: its object, the binding of pods, and a worker for each pod.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::addresses::Addresses;
 use crate::objects::{Objects, core, now};
 use crate::pod::{self, Shared};
-use crate::{Error, Options, forward};
+use crate::{Error, Options, forward, ground};
 
 type Workers = HashMap<String, watch::Sender<Option<Value>>>;
 
@@ -45,6 +46,14 @@ pub async fn run(
         .map_err(Error::Probes)?;
     let shared = Shared {
         objects: Objects::new(client.clone()),
+        pods_dir: ground::pods_dir(
+            &options.data_dir,
+            std::env::var_os("XDG_RUNTIME_DIR")
+                .map(PathBuf::from)
+                .as_deref(),
+        )
+        .into(),
+        told: Arc::default(),
         addresses: Arc::new(Mutex::new(Addresses::new(options.loopback_block))),
         options: Arc::new(options),
         http,
@@ -82,6 +91,7 @@ pub async fn run(
                 take(&shared, object, &mut workers, &mut pods, &shutdown).await
             }
             Some(Ok(Event::InitDone)) => {
+                ground::sweep(&shared.options.data_dir, &listed);
                 for (uid, worker) in &workers {
                     if !listed.contains(uid) {
                         worker.send_replace(None);
@@ -97,6 +107,7 @@ pub async fn run(
     }
     while pods.join_next().await.is_some() {}
     forwarders.shutdown().await;
+    ground::unlink(&shared.pods_dir);
     Ok(())
 }
 

@@ -52,6 +52,8 @@ pub enum ReadError {
     },
 }
 
+const LOCAL_PATH: &str = "weir.dev/local-path";
+
 /// The API as the node uses it.
 #[derive(Clone)]
 pub struct Objects {
@@ -82,6 +84,32 @@ impl Objects {
     /// Pods of a namespace.
     pub(crate) fn pods(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &core("Pod", "pods"))
+    }
+
+    pub(crate) fn accounts(&self, namespace: &str) -> Api<DynamicObject> {
+        let resource = core("ServiceAccount", "serviceaccounts");
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    /// The path that annotation `weir.dev/local-path` of a claim names.
+    ///
+    /// # Errors
+    /// When the claim cannot be read.
+    pub(crate) async fn local_path(
+        &self,
+        namespace: &str,
+        claim: &str,
+    ) -> Result<Option<String>, ReadError> {
+        let (kind, plural) = ("PersistentVolumeClaim", "persistentvolumeclaims");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &core(kind, plural));
+        let found = api.get_opt(claim).await.map_err(|source| ReadError::Api {
+            kind,
+            name: claim.to_owned(),
+            source: Box::new(source),
+        })?;
+        let annotations = found.and_then(|claim| claim.metadata.annotations);
+        Ok(annotations.and_then(|mut all| all.remove(LOCAL_PATH)))
     }
 
     /// All entries of a ConfigMap or Secret; none when the reference is optional and it is missing.

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::container::parking::States;
 use crate::container::{self, PodContext, Restart, Stop};
+use crate::no_effect::Told;
 use crate::objects::{Objects, now};
 use crate::status::{self, ContainerState, waiting};
-use crate::{Options, addresses::Addresses, volumes};
+use crate::{Options, account, addresses::Addresses, ground, volumes};
 
 /// Grace of every pod when the node ends.
 const NODE_GRACE: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) options: Arc<Options>,
     pub(crate) http: reqwest::Client,
     pub(crate) addresses: Arc<Mutex<Addresses>>,
+    pub(crate) pods_dir: Arc<Path>,
+    pub(crate) told: Arc<Told>,
 }
 
 impl Shared {
@@ -67,12 +70,7 @@ pub(crate) async fn run(
         return;
     };
     let uid = text(&pod, "/metadata/uid").to_owned();
-    let short: String = uid
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(8)
-        .collect();
-    let directory = shared.options.data_dir.join("v").join(&short);
+    let directory = shared.pods_dir.join(ground::short(&uid));
     let logs = shared.options.data_dir.join("logs").join(format!(
         "{}_{}_{uid}",
         text(&pod, "/metadata/namespace"),
@@ -251,16 +249,9 @@ async fn lifecycle(
         let made = volumes::make_dir(&directory.join("tmp")).map_err(|error| error.to_string());
         let volumes_dir = directory.join("volumes");
         let prepared = match made {
-            Ok(()) => volumes::prepare(
-                &pod,
-                &volumes_dir,
-                &options.data_dir,
-                ip,
-                options.allow_host_commands,
-                &shared.objects,
-            )
-            .await
-            .map_err(|error| error.to_string()),
+            Ok(()) => volumes::prepare(&pod, &volumes_dir, &options, ip, &shared.objects)
+                .await
+                .map_err(|error| error.to_string()),
             Err(message) => Err(message),
         };
         match prepared {
@@ -283,16 +274,38 @@ async fn lifecycle(
             }
         }
     };
+    if let Some(message) = shared.told.message(&pod) {
+        shared
+            .objects
+            .event(&pod, false, "NoEffect", &message)
+            .await;
+    }
+    let kubeconfig = if account::declined(&pod) {
+        None
+    } else {
+        match account::write(&pod, &options.kubeconfig, &directory, &shared.objects).await {
+            Ok(path) => Some(path),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let message = format!("{error}: {}", cause.unwrap_or_default());
+                shared
+                    .objects
+                    .event(&pod, true, "FailedServiceAccount", &message)
+                    .await;
+                None
+            }
+        }
+    };
     let context = Arc::new(PodContext {
         objects: shared.objects.clone(),
         options,
         http: shared.http.clone(),
         ip,
         hosts,
+        kubeconfig,
         directory,
         logs,
         states,
-        stop: stop.clone(),
         pod: pod.clone(),
     });
     let policy = match pod["spec"]["restartPolicy"].as_str() {
@@ -308,14 +321,17 @@ async fn lifecycle(
     let list = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
     let inits = list("initContainers");
     let count = inits.len();
-    let mut running = JoinSet::new();
+    // Sidecars end after the containers that they serve.
+    let (sidecar_stop, sidecar_order) = watch::channel(Stop::No);
+    let mut sidecars = JoinSet::new();
     for (index, container) in inits.into_iter().enumerate() {
         if container["restartPolicy"] == "Always" {
-            running.spawn(container::run(
+            sidecars.spawn(container::run(
                 Arc::clone(&context),
                 index,
                 container,
                 Restart::Always,
+                sidecar_order.clone(),
             ));
             continue;
         }
@@ -324,22 +340,59 @@ async fn lifecycle(
             index,
             container,
             init_policy,
+            stop.clone(),
         ))
         .await;
         if code != 0 || *stop.borrow() != Stop::No {
-            running.shutdown().await;
+            sidecars.shutdown().await;
             return;
         }
     }
+    let mut running = JoinSet::new();
     for (index, container) in list("containers").into_iter().enumerate() {
         running.spawn(container::run(
             Arc::clone(&context),
             count + index,
             container,
             policy,
+            stop.clone(),
         ));
     }
-    while running.join_next().await.is_some() {}
+    loop {
+        tokio::select! {
+            left = running.join_next() => {
+                if left.is_none() {
+                    break;
+                }
+            }
+            // The end of the node waits for nobody.
+            _ = stop.wait_for(|stop| matches!(stop, Stop::By { hooks: false, .. })) => break,
+        }
+    }
+    let grace = Duration::from_secs(
+        pod["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .unwrap_or(30),
+    );
+    let order = match *stop.borrow_and_update() {
+        Stop::No => Stop::By {
+            deadline: Instant::now() + grace,
+            hooks: true,
+        },
+        order => order,
+    };
+    sidecar_stop.send_replace(order);
+    while !(sidecars.is_empty() && running.is_empty()) {
+        tokio::select! {
+            biased;
+            left = sidecars.join_next(), if !sidecars.is_empty() => drop(left),
+            left = running.join_next(), if !running.is_empty() => drop(left),
+            Ok(()) = stop.changed() => {
+                sidecar_stop.send_replace(*stop.borrow_and_update());
+            }
+            else => break,
+        }
+    }
 }
 
 /// The first states: nothing runs yet; what ran under an earlier node counts as a restart.

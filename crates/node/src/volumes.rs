@@ -8,22 +8,53 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::Options;
 use crate::env;
 use crate::objects::{Objects, ReadError};
 use crate::paths::{Mount, join_inside};
 
-/// Makes the volumes of `pod` below `directory` and returns their host paths by volume name.
+/// A volume on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Whether nothing may be made in it.
+    pub read_only: bool,
+}
+
+/// Returns the real path of a directory that a manifest names, where `options` let it.
+///
+/// # Errors
+/// With the reason why it may not be used.
+pub fn allowed(path: &Path, options: &Options) -> Result<PathBuf, String> {
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err(format!("path {shown} is not absolute"));
+    }
+    let real = path
+        .canonicalize()
+        .map_err(|error| format!("path {shown}: {error}"))?;
+    let below = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| real.starts_with(dir));
+    if options.allow_host_commands || options.allow_paths.iter().any(below) {
+        Ok(real)
+    } else {
+        Err(format!(
+            "path {shown} is not below a directory given by --allow-path"
+        ))
+    }
+}
+
+/// Makes the volumes of `pod` below `directory` and returns them by name.
 ///
 /// # Errors
 /// When an object that a volume shows is missing, or a volume is not allowed.
 pub async fn prepare(
     pod: &Value,
     directory: &Path,
-    data_dir: &Path,
+    options: &Options,
     ip: Ipv4Addr,
-    allow_host_commands: bool,
     objects: &Objects,
-) -> Result<BTreeMap<String, PathBuf>, ReadError> {
+) -> Result<BTreeMap<String, Volume>, ReadError> {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
     let mut hosts = BTreeMap::new();
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
@@ -35,20 +66,36 @@ pub async fn prepare(
         let host = join_inside(directory, name)
             .ok_or_else(|| wrong("its name is not a file name".to_owned()))?;
         if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str) {
-            if !allow_host_commands {
+            if !options.allow_host_commands {
                 return Err(wrong(
                     "hostPath volumes need --allow-host-commands".to_owned(),
                 ));
             }
-            hosts.insert(name.to_owned(), PathBuf::from(path));
+            let volume = Volume {
+                path: PathBuf::from(path),
+                read_only: true,
+            };
+            hosts.insert(name.to_owned(), volume);
             continue;
         }
         let claim = volume
             .pointer("/persistentVolumeClaim/claimName")
             .and_then(Value::as_str);
         let host = match claim {
-            Some(claim) => join_inside(&data_dir.join("pvc").join(namespace), claim)
-                .ok_or_else(|| wrong("its claim is not a file name".to_owned()))?,
+            Some(claim) => {
+                if let Some(path) = objects.local_path(namespace, claim).await? {
+                    let path = allowed(Path::new(&path), options)
+                        .map_err(|message| wrong(format!("claim {claim}: {message}")))?;
+                    let volume = Volume {
+                        path,
+                        read_only: true,
+                    };
+                    hosts.insert(name.to_owned(), volume);
+                    continue;
+                }
+                join_inside(&options.data_dir.join("pvc").join(namespace), claim)
+                    .ok_or_else(|| wrong("its claim is not a file name".to_owned()))?
+            }
             None => host,
         };
         make_dir(&host).map_err(|error| wrong(error.to_string()))?;
@@ -61,7 +108,11 @@ pub async fn prepare(
             }
             fs::write(&file, bytes).map_err(|error| wrong(error.to_string()))?;
         }
-        hosts.insert(name.to_owned(), host);
+        let volume = Volume {
+            path: host,
+            read_only: false,
+        };
+        hosts.insert(name.to_owned(), volume);
     }
     Ok(hosts)
 }
@@ -72,7 +123,7 @@ pub async fn prepare(
 /// When a mount names no volume, the root, or a path outside its volume.
 pub fn mounts(
     container: &Value,
-    hosts: &BTreeMap<String, PathBuf>,
+    hosts: &BTreeMap<String, Volume>,
 ) -> Result<Vec<Mount>, ReadError> {
     let mut mounts = Vec::new();
     for mount in container["volumeMounts"].as_array().into_iter().flatten() {
@@ -90,14 +141,15 @@ pub fn mounts(
                 "mountPath must be an absolute path below /".to_owned(),
             ));
         }
-        let Some(host) = hosts.get(name) else {
+        let Some(volume) = hosts.get(name) else {
             return Err(wrong("the pod has no such volume".to_owned()));
         };
+        let host = &volume.path;
         let host = match mount["subPath"].as_str().filter(|path| !path.is_empty()) {
             Some(path) => {
                 let inner = join_inside(host, path)
                     .ok_or_else(|| wrong(format!("subPath {path:?} leaves the volume")))?;
-                if !inner.exists() {
+                if !inner.exists() && !volume.read_only {
                     make_dir(&inner).map_err(|error| wrong(error.to_string()))?;
                 }
                 let (real, base) = (inner.canonicalize(), host.canonicalize());
@@ -197,4 +249,41 @@ fn downward(source: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
             Some((path.to_owned(), env::field(pod, field, ip).into_bytes()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_allowed_below_a_given_directory_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (given, other) = (dir.path().join("given"), dir.path().join("other"));
+        for path in [&given.join("model"), &other] {
+            make_dir(path).unwrap();
+        }
+        std::os::unix::fs::symlink(&other, given.join("out")).unwrap();
+        let options = |allow_host_commands, path: &Path| Options {
+            node_name: String::new(),
+            data_dir: PathBuf::new(),
+            loopback_block: 64,
+            engine: crate::EngineChoice::Simulated,
+            program: PathBuf::new(),
+            kubeconfig: PathBuf::new(),
+            allow_host_commands,
+            allow_paths: vec![path.to_owned()],
+        };
+        for (path, wanted) in [
+            (given.join("model"), true),
+            (given.clone(), true),
+            (given.join("../other"), false),
+            (given.join("out"), false),
+            (given.join("missing"), false),
+            (PathBuf::from("given"), false),
+        ] {
+            let found = allowed(&path, &options(false, &given));
+            assert_eq!(found.is_ok(), wanted, "{} {found:?}", path.display());
+        }
+        assert!(allowed(&other, &options(true, &given)).is_ok());
+    }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Runs containers that are not Weir's own as processes of this user
     #[arg(long)]
     allow_host_commands: bool,
+    /// Lets claims and file:// URIs name models below this directory; may be given more than once
+    #[arg(long = "allow-path", value_name = "DIR")]
+    allow_paths: Vec<PathBuf>,
     /// Ends with status 0 once every service is Ready and has answered one request
     #[arg(long)]
     exit_when_ready: bool,
@@ -59,6 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         data_dir: arguments.data_dir,
         engine: arguments.engine,
         allow_host_commands: arguments.allow_host_commands,
+        allow_paths: arguments.allow_paths,
         exit_when_ready: arguments.exit_when_ready,
         program,
     })

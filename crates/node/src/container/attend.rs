@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{PodContext, Stop, stopped};
@@ -17,14 +18,13 @@ const QUICK_EXEC: Duration = Duration::from_millis(500);
 /// Watches a running container until it ends, by itself or by order.
 pub(super) async fn attend(
     context: &PodContext,
-    index: usize,
-    container: &Value,
+    (index, container): (usize, &Value),
     process: &mut Process,
     env: &Environment,
     mounts: &[Mount],
+    mut stop: watch::Receiver<Stop>,
 ) -> (i32, Option<&'static str>) {
     let name = container["name"].as_str().unwrap_or_default();
-    let mut stop = context.stop.clone();
     let ended = {
         let probes = std::pin::pin!(probes(context, index, container, env, mounts));
         tokio::select! {
@@ -61,14 +61,23 @@ pub(super) async fn attend(
         }
     }
     process.terminate().await;
-    let deadline = match *stop.borrow() {
-        Stop::By {
-            deadline: latest, ..
-        } => deadline.min(latest),
-        Stop::No => deadline,
-    };
-    if let Ok(code) = tokio::time::timeout_at(deadline, process.wait()).await {
-        return (code, None);
+    // Each order may shorten the grace, up to a deletion by force, which leaves none.
+    loop {
+        let until = match *stop.borrow_and_update() {
+            Stop::By {
+                deadline: latest, ..
+            } => deadline.min(latest),
+            Stop::No => deadline,
+        };
+        tokio::select! {
+            code = process.wait() => return (code, None),
+            () = tokio::time::sleep_until(until) => break,
+            changed = stop.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+            }
+        }
     }
     process.kill().await;
     (process.wait().await, None)

@@ -46,6 +46,12 @@ pub(super) async fn prepare(
     env.map(|value| paths::replace(value, &mounts));
     let (argv, real_engine) = match decided {
         Job::Run { argv, real_engine } => (argv, real_engine),
+        Job::Link(from, to) => {
+            return Ok(match link(context, &from, &to, &mounts) {
+                Ok(message) => Prepared::Skip(message),
+                Err(message) => Prepared::Refused(message),
+            });
+        }
         Job::Skip(message) => return Ok(Prepared::Skip(message)),
         Job::NotRunnable(message) => return Ok(Prepared::Refused(message)),
     };
@@ -89,6 +95,23 @@ pub(super) async fn prepare(
     Ok(Prepared::Start { argv, env, mounts })
 }
 
+/// Puts a link to a model of this machine in place of the empty directory of a volume.
+fn link(context: &PodContext, from: &Path, to: &Path, mounts: &[Mount]) -> Result<String, String> {
+    let real = volumes::allowed(from, &context.options)?;
+    if !mounts.iter().any(|mount| mount.host == to) {
+        return Err(format!("{} is not a volume of the pod", to.display()));
+    }
+    let made = || -> std::io::Result<()> {
+        match std::fs::read_link(to) {
+            Ok(_) => std::fs::remove_file(to)?,
+            Err(_) => std::fs::remove_dir(to)?,
+        }
+        std::os::unix::fs::symlink(&real, to)
+    };
+    made().map_err(|error| format!("cannot link {}: {error}", to.display()))?;
+    Ok(format!("{} is read where it is", real.display()))
+}
+
 /// What the node itself puts into every environment.
 fn surround(context: &PodContext, env: &mut Environment, real_engine: bool) {
     let options = &context.options;
@@ -103,8 +126,8 @@ fn surround(context: &PodContext, env: &mut Environment, real_engine: bool) {
     env.set_default("TMPDIR", context.directory.join("tmp").to_string_lossy());
     env.set_default("LANG", "C.UTF-8");
     env.set("WEIR_POD_IP", context.ip.to_string());
-    if options.allow_host_commands {
-        env.set_default("KUBECONFIG", options.kubeconfig.to_string_lossy());
+    if let Some(path) = &context.kubeconfig {
+        env.set_default("KUBECONFIG", path.to_string_lossy());
     }
     if real_engine {
         for name in ["VLLM_HOST_IP", "VLLM_NIXL_SIDE_CHANNEL_HOST"] {
