@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Addresses;
@@ -27,6 +27,8 @@ pub(crate) struct App {
     pub(crate) documents: Documents,
     /// Wakes the garbage collector.
     pub(crate) collect: Notify,
+    /// One permit for each open watch.
+    pub(crate) watches: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
 }
 

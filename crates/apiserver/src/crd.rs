@@ -252,6 +252,30 @@ pub(crate) fn validate(app: &App, definition: &Value) -> Vec<(String, String, St
             "metadata.name".to_owned(),
         ));
     }
+    let all: Vec<&Value> = versions(definition).collect();
+    for (index, version) in all.iter().enumerate() {
+        let place = match all.len() {
+            1 => "spec.validation.openAPIV3Schema".to_owned(),
+            _ => format!("spec.versions[{index}].schema.openAPIV3Schema"),
+        };
+        match version.pointer("/schema/openAPIV3Schema") {
+            Some(schema) => {
+                let mut found = Vec::new();
+                untyped(schema, &place, "at the root", &mut found);
+                // The root is told last.
+                found.sort_by_key(|(_, text, _)| text.ends_with("at the root"));
+                faults.extend(found);
+            }
+            None if definition["spec"]["preserveUnknownFields"] != json!(true) => {
+                faults.push((
+                    "FieldValueRequired".to_owned(),
+                    "Required value".to_owned(),
+                    format!("spec.versions[{index}].schema.openAPIV3Schema"),
+                ));
+            }
+            None => {}
+        }
+    }
     if app.registry.is_builtin(group, plural) {
         faults.push((
             "FieldValueForbidden".to_owned(),
@@ -260,6 +284,39 @@ pub(crate) fn validate(app: &App, definition: &Value) -> Vec<(String, String, St
         ));
     }
     faults
+}
+
+/// Finds places of a schema without a type, which then would not say what it keeps.
+fn untyped(schema: &Value, place: &str, what: &str, faults: &mut Vec<(String, String, String)>) {
+    let Some(map) = schema.as_object() else {
+        return;
+    };
+    let flag = |key: &str| map.get(key) == Some(&json!(true));
+    let free = flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
+    if meta::text(schema, "/type").is_empty() && (!free || what == "at the root") {
+        faults.push((
+            "FieldValueRequired".to_owned(),
+            format!("Required value: must not be empty {what}"),
+            format!("{place}.type"),
+        ));
+    }
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    for (name, inner) in properties {
+        let what = "for specified object fields";
+        untyped(inner, &format!("{place}.properties[{name}]"), what, faults);
+    }
+    if let Some(inner) = map.get("items") {
+        untyped(
+            inner,
+            &format!("{place}.items"),
+            "for specified array items",
+            faults,
+        );
+    }
+    if let Some(inner) = map.get("additionalProperties") {
+        let place = format!("{place}.additionalProperties");
+        untyped(inner, &place, "for specified object fields", faults);
+    }
 }
 
 /// Serves what a stored definition says.

@@ -13,6 +13,9 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         "core/pods" => {
             let spec = meta::child(object, "spec");
             pod(spec);
+            for key in ["containers", "initContainers"] {
+                objects(spec, key).for_each(requests);
+            }
             set(spec, "enableServiceLinks", json!(true));
             set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
             set(spec, "priority", json!(0));
@@ -198,6 +201,13 @@ fn job(object: &mut Value) {
             }
         }
     }
+    let labels = object.pointer("/spec/template/metadata/labels").cloned();
+    let metadata = meta::metadata(object);
+    if !metadata.contains_key("labels")
+        && let Some(labels) = labels
+    {
+        metadata.insert("labels".to_owned(), labels);
+    }
 }
 
 fn template(spec: &mut Map<String, Value>) {
@@ -280,6 +290,10 @@ fn one_container(container: &mut Map<String, Value>) {
             }
         }
     }
+}
+
+/// A limit without a request is also what is requested.
+fn requests(container: &mut Map<String, Value>) {
     if let Some(Value::Object(resources)) = container.get_mut("resources")
         && let Some(Value::Object(limits)) = resources.get("limits").cloned()
     {

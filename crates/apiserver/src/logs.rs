@@ -19,7 +19,7 @@ use weir_runtime::http::{Body, BoxError};
 
 use crate::app::App;
 use crate::meta;
-use crate::request::Req;
+use crate::request::{Req, warn};
 use crate::status::{ApiError, ApiResult};
 use crate::store::Key;
 
@@ -58,10 +58,23 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     }
     let tail = req.query.get("tailLines").parse::<usize>().ok();
     let limit = req.query.get("limitBytes").parse::<u64>().ok();
-    let start = match tail {
+    let mut start = match tail {
         Some(lines) => offset_of_tail(&path, lines).await.unwrap_or(0),
         None => 0,
     };
+    let mut warnings = Vec::new();
+    if req.query.flag("timestamps") {
+        warnings.push("the log holds no times: its lines are shown without".to_owned());
+    }
+    if let Some(since) = since(req)? {
+        match unchanged(&path, since).await {
+            Some(end) => start = end,
+            None => warnings.push(
+                "the log holds no times: as something was written since, it is shown whole"
+                    .to_owned(),
+            ),
+        }
+    }
     let key = App::key(&req.resource, req.namespace(), req.name());
     let state = Tail {
         app,
@@ -82,7 +95,40 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    warn(response.headers_mut(), &warnings);
     Ok(response)
+}
+
+/// Returns from when on lines are wanted.
+fn since(req: &Req) -> ApiResult<Option<jiff::Timestamp>> {
+    let (seconds, time) = (req.query.get("sinceSeconds"), req.query.get("sinceTime"));
+    if !seconds.is_empty() {
+        let span = seconds
+            .parse()
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .map(jiff::SignedDuration::from_secs)
+            .ok_or_else(|| {
+                ApiError::bad_request(format!(
+                    "sinceSeconds: Invalid value: {seconds:?}: must be greater than 0"
+                ))
+            })?;
+        return Ok(jiff::Timestamp::now().checked_sub(span).ok());
+    }
+    if time.is_empty() {
+        return Ok(None);
+    }
+    let parsed = time.parse().map_err(|_| {
+        ApiError::bad_request(format!("sinceTime: Invalid value: {time:?}: not a time"))
+    })?;
+    Ok(Some(parsed))
+}
+
+/// Returns the size of a file that was last written to before `since`.
+async fn unchanged(path: &std::path::Path, since: jiff::Timestamp) -> Option<u64> {
+    let data = tokio::fs::metadata(path).await.ok()?;
+    let modified = jiff::Timestamp::try_from(data.modified().ok()?).ok()?;
+    (modified < since).then_some(data.len())
 }
 
 fn names(pod: &Value) -> impl Iterator<Item = (&str, bool)> {

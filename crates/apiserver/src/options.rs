@@ -183,7 +183,7 @@ pub(crate) fn media(req: &Req, method: &Method, has_body: bool) -> ApiResult<()>
         let mut error = ApiError::new(
             406,
             "NotAcceptable",
-            "only the following media types are accepted: application/json, application/yaml, \
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
              application/vnd.kubernetes.protobuf",
         );
         error.details = json!({});

@@ -75,11 +75,11 @@ pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply>
             let applied = parse_body(body, "application/yaml")?;
             apply(app, req, applied).await
         }
-        _ => Err(unsupported(
-            "the body of the request was in an unknown format - accepted media \
-            types include: application/json-patch+json, application/merge-patch+json, \
-            application/strategic-merge-patch+json, application/apply-patch+yaml",
-        )),
+        _ => {
+            let mut error = unsupported("415: Unsupported Media Type");
+            error.details = json!({});
+            Err(error)
+        }
     }
 }
 

@@ -145,11 +145,15 @@ struct Watch {
     next_bookmark: tokio::time::Instant,
     ended: bool,
     columns_sent: bool,
+    _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 /// Answers a watch.
 pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> {
     options::list(&req)?;
+    let permit = Arc::clone(&app.watches)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::too_many("too many watches are open"))?;
     let selector = selector(&req)?;
     let mut since = version_of(&req).map_err(|error| ApiError::new(500, "", error.message))?;
     let initial = req.query.flag("sendInitialEvents");
@@ -180,6 +184,7 @@ pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> 
         next_bookmark: now + BOOKMARK_EVERY,
         ended: false,
         columns_sent: false,
+        _permit: permit,
         req,
     };
     if initial || since == 0 {

@@ -42,7 +42,10 @@ pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) ->
             "spec.template.spec",
             &mut faults,
         ),
-        "core/pods" if old.is_none() => pod(object, "/spec", "spec", &mut faults),
+        "core/pods" => match old {
+            None => pod(object, "/spec", "spec", &mut faults),
+            Some(old) => pod_change(object, old, &mut faults),
+        },
         "core/services" => service(object, &mut faults),
         "core/configmaps" | "core/secrets" => fixed(object, old, &mut faults),
         _ => {}
@@ -211,6 +214,54 @@ pub(crate) fn says(resource: &Resource, (reason, message, field): &Fault) -> boo
         || (reason == "FieldValueDuplicate" && message.contains('{') && field.ends_with(']')))
 }
 
+/// Only images, two periods and added tolerations of a pod may change, and the node may be set.
+fn pod_change(object: &Value, old: &Value, faults: &mut Vec<Fault>) {
+    let rest = |pod: &Value| {
+        let mut spec = pod["spec"].clone();
+        for key in ["containers", "initContainers"] {
+            let list = spec.get_mut(key).and_then(Value::as_array_mut);
+            for container in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+                container.remove("image");
+            }
+        }
+        if let Value::Object(map) = &mut spec {
+            for key in [
+                "activeDeadlineSeconds",
+                "tolerations",
+                "terminationGracePeriodSeconds",
+                "schedulingGates",
+            ] {
+                map.remove(key);
+            }
+            if meta::text(old, "/spec/nodeName").is_empty() {
+                map.remove("nodeName");
+            }
+        }
+        spec
+    };
+    if rest(object) != rest(old) {
+        let message = "Forbidden: pod updates may not change fields other than \
+            `spec.containers[*].image`,`spec.initContainers[*].image`,\
+            `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+            tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
+            previously negative)";
+        let reason = "FieldValueForbidden".to_owned();
+        faults.push((reason, message.to_owned(), "spec".to_owned()));
+    }
+}
+
+fn one_of(value: &Value, field: String, supported: &[&str], faults: &mut Vec<Fault>) {
+    let Some(text) = value.as_str() else { return };
+    if !supported.contains(&text) {
+        let list: Vec<String> = supported.iter().map(|text| format!("{text:?}")).collect();
+        let message = format!(
+            "Unsupported value: {text:?}: supported values: {}",
+            list.join(", ")
+        );
+        faults.push(("FieldValueNotSupported".to_owned(), message, field));
+    }
+}
+
 fn fixed(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
     let Some(old) = old.filter(|old| old["immutable"] == true) else {
         return;
@@ -227,7 +278,6 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
     let selector = &object["spec"]["selector"];
     if !selector.is_object() {
         faults.push(required("spec.selector".to_owned()));
-        return;
     }
     if object["spec"]["replicas"]
         .as_i64()
@@ -240,8 +290,9 @@ fn workload(object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
         faults.push(invalid("spec.replicas", &text));
     }
     let text = crate::selector::selector_text(selector);
-    let matches = crate::selector::Selector::parse(&text, "")
-        .is_ok_and(|parsed| parsed.matches(&object["spec"]["template"]));
+    let matches = selector.is_object()
+        && crate::selector::Selector::parse(&text, "")
+            .is_ok_and(|parsed| parsed.matches(&object["spec"]["template"]));
     if !matches {
         let labels = &object["spec"]["template"]["metadata"]["labels"];
         faults.push(invalid(
@@ -271,6 +322,11 @@ fn pod(object: &Value, pointer: &str, field: &str, faults: &mut Vec<Fault>) {
         let name = meta::text(container, "/name");
         if name.is_empty() {
             faults.push(required(format!("{place}.name")));
+        } else if !label(name) || name.len() > 63 {
+            faults.push(invalid(
+                &format!("{place}.name"),
+                &format!("{name:?}: {LABEL}"),
+            ));
         } else if !names.insert(name) {
             let message = format!("Duplicate value: \"{name}\"");
             faults.push((
@@ -282,7 +338,25 @@ fn pod(object: &Value, pointer: &str, field: &str, faults: &mut Vec<Fault>) {
         if meta::text(container, "/image").is_empty() && !pointer.ends_with("template/spec") {
             faults.push(required(format!("{place}.image")));
         }
+        one_of(
+            &container["imagePullPolicy"],
+            format!("{place}.imagePullPolicy"),
+            &["Always", "IfNotPresent", "Never"],
+            faults,
+        );
+        let ports = container["ports"].as_array().into_iter().flatten();
+        for (port, value) in ports.enumerate() {
+            if value["containerPort"].as_i64().unwrap_or(0) == 0 {
+                faults.push(required(format!("{place}.ports[{port}].containerPort")));
+            }
+        }
     }
+    one_of(
+        &spec["restartPolicy"],
+        format!("{field}.restartPolicy"),
+        &["Always", "OnFailure", "Never"],
+        faults,
+    );
 }
 
 fn service(object: &Value, faults: &mut Vec<Fault>) {
@@ -302,5 +376,23 @@ fn service(object: &Value, faults: &mut Vec<Fault>) {
             let text = format!("{}: must be between 1 and 65535, inclusive", port["port"]);
             faults.push(invalid(&format!("spec.ports[{index}].port"), &text));
         }
+        one_of(
+            &port["protocol"],
+            format!("spec.ports[{index}].protocol"),
+            &["SCTP", "TCP", "UDP"],
+            faults,
+        );
+        if let Some(number) = port["targetPort"].as_i64()
+            && !(1..=65_535).contains(&number)
+        {
+            let text = format!("{number}: must be between 1 and 65535, inclusive");
+            faults.push(invalid(&format!("spec.ports[{index}].targetPort"), &text));
+        }
     }
+    one_of(
+        &spec["type"],
+        "spec.type".to_owned(),
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        faults,
+    );
 }

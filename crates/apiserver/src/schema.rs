@@ -134,7 +134,11 @@ pub(crate) fn check_fields(
     {
         return Ok(());
     }
-    let unknown = node(resource).prune(object);
+    let mut unknown = node(resource).prune(object);
+    if resource.custom.is_some() {
+        // Metadata is decoded before the rest.
+        unknown.sort_by_key(|path| !path.starts_with("metadata."));
+    }
     if unknown.is_empty() || validation == "Ignore" {
         return Ok(());
     }
@@ -180,10 +184,7 @@ pub(crate) fn validate(
 ) -> Vec<(String, String, String)> {
     let violations = node(resource).validate(object);
     let rules = resource.schema.as_ref().and_then(|schema| schema.rules());
-    if violations.is_empty() {
-        return rules.map_or_else(Vec::new, |rules| rules.check(object, old));
-    }
-    violations
+    let mut faults: Vec<_> = violations
         .into_iter()
         .map(|violation| {
             (
@@ -192,8 +193,24 @@ pub(crate) fn validate(
                 violation.path,
             )
         })
-        .chain(rules.map(|_| crate::rule::unasked()))
-        .collect()
+        .collect();
+    // Rules see only objects whose shape is right; other faults do not keep them from it.
+    let blocked = faults.iter().any(|(reason, ..)| {
+        matches!(
+            reason.as_str(),
+            "FieldValueNotSupported"
+                | "FieldValueRequired"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueTypeInvalid"
+        )
+    });
+    match rules {
+        Some(_) if blocked => faults.push(crate::rule::unasked()),
+        Some(rules) => faults.extend(rules.check(object, old)),
+        None => {}
+    }
+    faults
 }
 
 /// Records which fields an update by `manager` changed.

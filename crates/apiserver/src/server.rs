@@ -171,12 +171,17 @@ async fn put(app: &App, req: &Req, object: Value) -> ApiResult<Reply> {
     if req.resource.custom.is_some()
         && crate::meta::text(&object, "/metadata/resourceVersion").is_empty()
     {
+        // Told of the plural, as the original does.
+        let told = crate::registry::Resource {
+            kind: req.resource.plural.clone(),
+            ..crate::registry::Resource::clone(&req.resource)
+        };
         return Err(ApiError::invalid(
-            &req.resource,
+            &told,
             req.name(),
             &[(
                 "FieldValueInvalid".to_owned(),
-                "Invalid value: 0x0: must be specified for an update".to_owned(),
+                "Invalid value: 0: must be specified for an update".to_owned(),
                 "metadata.resourceVersion".to_owned(),
             )],
         ));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_runtime::certs::{self, Authority};
@@ -19,6 +19,9 @@ use crate::openapi::Documents;
 use crate::registry::Registry;
 use crate::store::{self, Store};
 use crate::{collect, crd, defaults, meta, server};
+
+/// Most watches that are open at once; a program of this kind opens some dozens.
+const MOST_WATCHES: usize = 4_096;
 
 /// What [`start`] needs to know.
 pub struct Options {
@@ -169,6 +172,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> Result<Serv
         addresses: Addresses::new(loopback_block),
         documents: Documents::default(),
         collect: Notify::new(),
+        watches: Arc::new(Semaphore::new(MOST_WATCHES)),
         shutdown: shutdown.clone(),
     });
     adopt(&app);

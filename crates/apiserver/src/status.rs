@@ -69,6 +69,13 @@ impl ApiError {
         error
     }
 
+    /// There is no room for the request now.
+    pub fn too_many(message: &str) -> Self {
+        let mut error = Self::new(429, "TooManyRequests", message);
+        error.details = json!({"retryAfterSeconds": 1});
+        error
+    }
+
     /// The version asked for is no longer, or not yet, in the watch history.
     pub fn expired(asked: u64, oldest: u64) -> Self {
         Self::new(

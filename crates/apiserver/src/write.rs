@@ -498,6 +498,10 @@ fn carry_metadata(req: &Req, current: &Value, object: &mut Value) -> ApiResult<(
         same_namespace(req, object)?;
     }
     let version = meta::text(object, "/metadata/resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(ApiError::new(500, "", message));
+    }
     if !version.is_empty() && version != meta::text(current, "/metadata/resourceVersion") {
         return Err(ApiError::stale(resource, name));
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
 mod client;
+mod kill;
 mod kit;
 mod kubectl;
 mod parity;

@@ -65,7 +65,12 @@ fn plain(text: &str) -> String {
             continue;
         }
         let identity = word.len() == 36 && uuid::Uuid::parse_str(&word).is_ok();
-        out.push_str(if identity { "UID" } else { &word });
+        let version = out.ends_with("record (") && word.parse::<u64>().is_ok();
+        out.push_str(match (identity, version) {
+            (true, _) => "UID",
+            (_, true) => "VERSION",
+            _ => &word,
+        });
         word.clear();
         if c != '\0' {
             out.push(c);
