@@ -37,7 +37,7 @@ struct Head {
     transfer: Value,
 }
 
-/// Answers the body of a request for `api`.
+/// Answers the body of a request for `api`; `id` is the one in its headers.
 ///
 /// # Errors
 /// With what the engine would answer.
@@ -45,6 +45,7 @@ pub(crate) async fn answer(
     server: &Server,
     api: Api,
     body: &[u8],
+    id: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
     let request = Request::parse(api, body)?;
     let options = &server.options;
@@ -116,10 +117,16 @@ pub(crate) async fn answer(
             Refusal::TooLarge { .. } => ApiError::internal(refusal.to_string()),
         })?;
     let prefix = if api == Api::Chat { "chatcmpl" } else { "cmpl" };
-    let unique = uuid::Uuid::new_v4().simple().to_string();
+    // The header wins over the body.
+    let id = id.map(str::to_owned).or_else(|| request.request_id.clone());
+    let id = id.unwrap_or_else(|| {
+        let mut made = uuid::Uuid::new_v4().simple().to_string();
+        made.truncate(16);
+        made
+    });
     let head = Head {
         api,
-        id: format!("{prefix}-{}", &unique[..16]),
+        id: format!("{prefix}-{id}"),
         created: unix_seconds(),
         model,
         fingerprint: server.fingerprint.clone(),

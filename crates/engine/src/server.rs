@@ -190,6 +190,12 @@ impl Server {
             let message = format!("data_parallel_rank {rank} is out of range [0, {ranks}).");
             return Err(ApiError::bad_request(message, None));
         }
+        let id = request
+            .headers()
+            .get(&REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned);
         let limit = self.options.body_limit;
         let body = match Limited::new(request.into_body(), limit).collect().await {
             Ok(body) => body.to_bytes(),
@@ -209,7 +215,7 @@ impl Server {
                 "There was an error parsing the body",
             ));
         }
-        answer::answer(self, api, &body).await
+        answer::answer(self, api, &body, id.as_deref()).await
     }
 
     fn models(&self) -> Value {

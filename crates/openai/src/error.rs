@@ -92,7 +92,7 @@ impl ApiError {
         Self {
             status: StatusCode::TOO_MANY_REQUESTS,
             kind: "RateLimitError",
-            message: "the waiting queue is full; try again later".to_owned(),
+            message: "Failed to enqueue request, waiting requests queue is full".to_owned(),
             param: None,
         }
     }

@@ -31,6 +31,8 @@ pub enum Prompt {
 pub struct Request {
     /// The model; `None` when absent or empty: the served one is meant.
     pub model: Option<String>,
+    /// Id that the client gave the request.
+    pub request_id: Option<String>,
     /// Whether the answer is streamed.
     pub stream: bool,
     /// Whether a stream ends with the token counts.
@@ -159,6 +161,7 @@ impl Request {
         };
         Ok(Self {
             model: text(&body, "model")?.filter(|model| !model.is_empty()),
+            request_id: text(&body, "request_id")?.filter(|id| !id.is_empty()),
             stream,
             include_usage: options
                 .map(|map| boolean(map, "include_usage"))

@@ -121,6 +121,15 @@ async fn compare(engine: &Engine, recorded: &Value, out: &mut BTreeSet<String>) 
             ));
         }
     } else if !recorded["answer"].is_null() {
+        // An id that the client gave comes back in the answer's.
+        let id = &recorded["answer"]["id"];
+        if id
+            .as_str()
+            .is_some_and(|id| id.ends_with("-id") || id.contains("-req-") || id.contains("abc-"))
+            && *id != parse(&body)["id"]
+        {
+            differs(format!("id {id}"));
+        }
         shape(&recorded["answer"], "", &mut theirs);
         shape(&parse(&body), "", &mut ours);
     }
