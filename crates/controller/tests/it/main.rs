@@ -82,12 +82,22 @@ async fn a_service_is_ready_while_its_children_are_and_not_before() {
 async fn a_pass_over_an_unchanged_service_asks_nothing_of_the_server() {
     let mut world = World::start().await;
     world.create(kind::SERVICE, &world.service("llama")).await;
-    world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
-    world.make_deployment_available("llama-kserve").await;
-    world.accept_route("llama-kserve-route").await;
-    world
-        .until(kind::SERVICE, "llama", |s| status_of(s, "Ready") == "True")
-        .await;
+    // One whose route is the preset's.
+    let mut preset = world.service("preset");
+    preset["spec"]["router"]["route"] = json!({});
+    world.create(kind::SERVICE, &preset).await;
+    for name in ["llama", "preset"] {
+        world
+            .appears(kind::HTTP_ROUTE, &format!("{name}-kserve-route"))
+            .await;
+        world
+            .make_deployment_available(&format!("{name}-kserve"))
+            .await;
+        world.accept_route(&format!("{name}-kserve-route")).await;
+        world
+            .until(kind::SERVICE, name, |s| status_of(s, "Ready") == "True")
+            .await;
+    }
     world.settle().await;
     let before = world.versions("llama").await;
     let count = world.events("llama").await.len();
