@@ -100,6 +100,28 @@ async fn report_failure(context: &Context, service: &ServiceIdentity, cause: &st
     .await;
 }
 
+/// Reports a failure that stays until somebody changes something, unless the status tells of it already.
+async fn report_lasting(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+    cause: &str,
+    terminal: bool,
+) {
+    let known = live
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|condition| {
+            let message = condition["message"].as_str().unwrap_or_default();
+            condition["status"] != "True" && message.ends_with(cause)
+        });
+    if !known {
+        report_failure(context, service, cause, terminal).await;
+    }
+}
+
 /// Preset names of the service: those it was pinned to, new ones for the rest.
 fn pinned(live: &Value, context: &Context) -> BTreeMap<String, String> {
     if !context.options.pin_presets {
@@ -144,7 +166,7 @@ async fn work(
             observed.spec = Some(combined.spec);
         }
         Err(failure) => {
-            report_failure(context, service, &failure.message, true).await;
+            report_lasting(context, service, live, &failure.message, true).await;
             observed.presets = Outcome::Failed(failure);
         }
     }
@@ -212,7 +234,7 @@ async fn work(
                 reason::RECONCILE_SINGLE_NODE_ERROR,
                 error,
             );
-            report_failure(context, service, &error.to_string(), true).await;
+            report_lasting(context, service, live, &error.to_string(), true).await;
             return Ok(());
         }
     }
@@ -220,13 +242,13 @@ async fn work(
         Ok(routes) => routes.into_iter().next(),
         Err(error) => {
             observed.router = router_failure(&error);
-            report_failure(context, service, &error.to_string(), true).await;
+            report_lasting(context, service, live, &error.to_string(), true).await;
             return Ok(());
         }
     };
     planned.extend(route.iter().cloned());
     observed.planned_route = route;
-    write_route(context, service, &children, &spec, observed).await?;
+    write_route(context, service, live, &children, &spec, observed).await?;
     let done = prune(context, service, &children, &planned).await;
     observed.pods = snapshot::pods(&context.cache, service)?;
     done
@@ -300,6 +322,7 @@ async fn write_workloads(
 async fn write_route(
     context: &Context,
     service: &ServiceIdentity,
+    live: &Value,
     children: &Children,
     spec: &Value,
     observed: &mut Observed,
@@ -313,17 +336,17 @@ async fn write_route(
         weir_plan::check_gateways(service, spec, planned.as_ref(), &observed.gateways)
     {
         // A gateway that appears wakes the service up.
-        report_failure(context, service, &failure.message, false).await;
+        report_lasting(context, service, live, &failure.message, false).await;
         observed.router = Outcome::Failed(failure);
         return Ok(());
     }
     observed.router = Outcome::Done;
     let Some(wanted) = planned else { return Ok(()) };
-    let live = children.get(
+    let present = children.get(
         kind::HTTP_ROUTE,
         wanted["metadata"]["name"].as_str().unwrap_or_default(),
     );
-    match apply::ensure(context, service, &wanted, live).await {
+    match apply::ensure(context, service, &wanted, present).await {
         Ok(now) => {
             observed.routes.push(now.as_ref().clone());
             Ok(())

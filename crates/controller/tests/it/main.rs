@@ -118,6 +118,15 @@ async fn a_pass_over_an_unchanged_service_asks_nothing_of_the_server() {
     assert_eq!(world.requests.take(), Vec::<String>::new());
     assert_eq!(world.versions("llama").await, before);
     assert_eq!(world.events("llama").await.len(), count);
+    // It does look: what differs is still repaired.
+    let drift = json!({"spec": {"template": {"metadata": {"labels": {"llm-d.ai/role": "other"}}}}});
+    world.patch(kind::DEPLOYMENT, "llama-kserve", drift).await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", |d| {
+            d["spec"]["template"]["metadata"]["labels"]["llm-d.ai/role"] == "both"
+        })
+        .await;
+    assert!(!world.requests.take().is_empty());
     world.end().await;
 }
 
@@ -289,6 +298,13 @@ async fn a_missing_gateway_is_named_and_its_appearance_noticed() {
     let message = format!("Gateway {}/mine does not exist", world.namespace);
     assert!(conditions.contains(&message), "{conditions}");
     assert_eq!(status_of(&service, "RouterReady"), "False");
+    // Told once, however often it is looked at.
+    world.settle().await;
+    world.requests.take();
+    let poke = json!({"metadata": {"labels": {"poke": "1"}}});
+    world.patch(kind::SERVICE, "llama", poke).await;
+    world.settle().await;
+    assert_eq!(world.requests.take(), Vec::<String>::new());
     world.make_gateway("mine").await;
     let route = world.appears(kind::HTTP_ROUTE, "llama-kserve-route").await;
     assert_eq!(route["spec"]["parentRefs"][0]["name"], "mine");
