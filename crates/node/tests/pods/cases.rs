@@ -11,6 +11,7 @@ pub(crate) async fn all() {
     a_killed_container_is_started_again(&world).await;
     files_and_variables_come_from_config_and_secret(&world).await;
     an_exec_probe_decides_readiness(&world).await;
+    a_claim_may_be_a_directory_of_this_machine(&world).await;
     a_pre_stop_hook_runs_before_the_end(&world).await;
     what_ignores_the_order_to_end_is_killed(&world).await;
     a_deletion_by_force_waits_for_nobody(&world).await;
@@ -105,6 +106,29 @@ async fn an_exec_probe_decides_readiness(world: &World) {
     world.until("probed", |pod| !is_ready(pod)).await;
     world.delete("probed", Some(0)).await;
     world.until_gone("probed").await;
+}
+
+async fn a_claim_may_be_a_directory_of_this_machine(world: &World) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("m")).unwrap();
+    std::fs::write(dir.path().join("m/file"), "from this machine\n").unwrap();
+    world
+        .create(&json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "models", "annotations": {"weir.dev/local-path": dir.path()}},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}))
+        .await;
+    let more = json!({
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "models"}}],
+        "container": {"volumeMounts": [{"name": "v", "mountPath": "/mnt/models", "subPath": "m"}]},
+    });
+    let script = "cat /mnt/models/file; exec sleep 1000";
+    world.pod("claims", script, &more).await;
+    let pod = world.until_running("claims").await;
+    assert_eq!(world.log(&pod).await, "from this machine\n");
+    world.delete("claims", Some(0)).await;
+    world.until_gone("claims").await;
+    // What is read where it lies is not removed with the pod.
+    assert!(dir.path().join("m/file").exists());
 }
 
 async fn a_pre_stop_hook_runs_before_the_end(world: &World) {
