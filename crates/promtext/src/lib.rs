@@ -8,3 +8,6 @@ pub mod write;
 
 pub use read::{Sample, samples};
 pub use write::Page;
+
+#[cfg(test)]
+mod properties;
