@@ -55,6 +55,8 @@ pub fn slice<'a>(service: &Value, pods: impl IntoIterator<Item = &'a Value>) -> 
         })
         .filter(|port| !port["port"].is_null())
         .collect();
+    // A peer that has to be found before it is ready, as the members of a group are.
+    let all = service["spec"]["publishNotReadyAddresses"] == true;
     let endpoints: Vec<Value> = chosen
         .iter()
         .map(|pod| {
@@ -62,7 +64,7 @@ pub fn slice<'a>(service: &Value, pods: impl IntoIterator<Item = &'a Value>) -> 
             let ready = is_ready(pod);
             json!({
                 "addresses": [pod["status"]["podIP"]],
-                "conditions": {"ready": ready && !terminating, "serving": ready, "terminating": terminating},
+                "conditions": {"ready": all || (ready && !terminating), "serving": ready, "terminating": terminating},
                 "nodeName": pod["spec"]["nodeName"],
                 "targetRef": {"kind": "Pod", "namespace": pod["metadata"]["namespace"],
                               "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]},
@@ -138,5 +140,10 @@ mod tests {
             .map(|e| &e["conditions"]["ready"])
             .collect();
         assert_eq!(ready, [true, false, false]);
+        let mut all = service;
+        all["spec"]["publishNotReadyAddresses"] = json!(true);
+        let slice = super::slice(&all, &pods).unwrap();
+        assert_eq!(slice["endpoints"][1]["conditions"]["ready"], true);
+        assert_eq!(slice["endpoints"][1]["conditions"]["serving"], false);
     }
 }
