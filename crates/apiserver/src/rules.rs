@@ -210,8 +210,21 @@ pub(crate) fn says(resource: &Resource, (reason, message, field): &Fault) -> boo
     matches!(
         &*resource.storage,
         "apps/deployments" | "apps/replicasets" | "core/pods"
-    ) && (reason == "FieldValueRequired"
-        || (reason == "FieldValueDuplicate" && message.contains('{') && field.ends_with(']')))
+    ) && ((reason == "FieldValueRequired"
+        && matches!(
+            field.as_str(),
+            "spec" | "spec.template" | "spec.template.spec"
+        ))
+        || (reason == "FieldValueDuplicate"
+            && message.contains('{')
+            && repeatable(field.rsplit('.').next().unwrap_or(field))))
+}
+
+/// Lists in which the original tells a repeated key otherwise, or only warns of it.
+fn repeatable(step: &str) -> bool {
+    ["containers[", "ports[", "env["]
+        .iter()
+        .any(|list| step.starts_with(list))
 }
 
 /// Only images, two periods and added tolerations of a pod may change, and the node may be set.

@@ -222,6 +222,16 @@ async fn logs_are_read_from_the_nodes_files() {
     assert_eq!(store.ok("logs p", "").await, "one\ntwo\nthree\n");
     assert_eq!(store.ok("logs p --tail=2", "").await, "two\nthree\n");
     assert_eq!(store.ok("logs p --previous", "").await, "before\n");
+    let (_, out, err) = store.kubectl("logs p --timestamps --since=1h", "").await;
+    assert_eq!(out, "one\ntwo\nthree\n");
+    assert!(err.contains("Warning: the log holds no times"), "{err}");
+    let long_ago = std::time::UNIX_EPOCH;
+    let file = std::fs::File::options()
+        .append(true)
+        .open(dir.join("c.log"))
+        .unwrap();
+    file.set_modified(long_ago).unwrap();
+    assert_eq!(store.ok("logs p --since=1h", "").await, "");
     let status = r#"{"status":{"containerStatuses":[{"name":"c","image":"i","imageID":"","ready":false,"restartCount":0,"state":{"terminated":{"exitCode":0}}}]}}"#;
     store
         .ok(

@@ -30,7 +30,10 @@ async fn check(area: &str) {
             std::fs::write(&file, text + "\n").unwrap();
         } else {
             let recorded = read(&file);
-            let differences = run::differences(&steps, &recorded, &answers);
+            let mut differences = run::differences(&steps, &recorded, &answers);
+            // The original itself is not always of one mind there.
+            let known = Known::read(area);
+            differences.retain(|(place, _)| !known.covers(place));
             assert!(
                 differences.is_empty(),
                 "{area}: the recording differs from the real server\n{differences:#?}"
