@@ -209,6 +209,10 @@ async fn credentials_are_those_of_the_service_account(world: &World) {
     let token = read["users"][0]["user"]["token"].as_str().unwrap();
     assert!(token.len() > 8);
     assert!(!world.admin_kubeconfig().contains(token));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig");
+    std::fs::write(&path, read.to_string()).unwrap();
+    world.reads_pods_as(&path).await;
     let declined = json!({"automountServiceAccountToken": false});
     world
         .pod(

@@ -161,6 +161,18 @@ impl World {
         self.data.path().join("pvc").join(namespace).join(name)
     }
 
+    /// Lists the pods with another kubeconfig.
+    pub(crate) async fn reads_pods_as(&self, kubeconfig: &Path) {
+        let client = weir_runtime::client::from_kubeconfig(kubeconfig)
+            .await
+            .unwrap();
+        let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("", "v1", "Pod"));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client, &self.cluster.namespace, &resource);
+        let pods = api.list(&ListParams::default()).await.unwrap();
+        assert!(!pods.items.is_empty());
+    }
+
     pub(crate) fn admin_kubeconfig(&self) -> String {
         std::fs::read_to_string(&self.cluster.kubeconfig).unwrap()
     }
