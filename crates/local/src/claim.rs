@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,14 @@ pub enum Error {
         /// Process id of the holder, as it wrote it.
         pid: String,
     },
+    /// The directory holds other things and others may read it.
+    #[error(
+        "{path:?} is not a data directory of weir and others may read it; give --data-dir a new directory, or chmod 700 it"
+    )]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+    },
     /// All address blocks are taken.
     #[error(
         "all 64 loopback blocks 127.64.0.0/16 to 127.127.0.0/16 are in use by other instances; stop one"
@@ -70,6 +78,14 @@ impl DataDir {
             .create(path)
             .map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        if metadata.mode() & 0o077 != 0 {
+            let empty = fs::read_dir(&path).map_err(failed)?.next().is_none();
+            if !empty && !path.join("lock").exists() {
+                return Err(Error::NotPrivate { path });
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        }
         let file = fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -169,6 +185,25 @@ mod tests {
         );
         drop(held);
         DataDir::claim(&dir.path().join("d")).unwrap();
+    }
+
+    #[test]
+    fn what_others_may_read_is_closed_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        drop(DataDir::claim(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let foreign = dir.path().join("f");
+        fs::create_dir(&foreign).unwrap();
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(foreign.join("letter"), "mine").unwrap();
+        assert!(matches!(
+            DataDir::claim(&foreign),
+            Err(Error::NotPrivate { .. })
+        ));
+        assert_eq!(fs::metadata(&foreign).unwrap().mode() & 0o777, 0o755);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Manifests in the order in which they are applied: definitions, namespaces, configs, the rest.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use weir_manifest::Document;
@@ -28,6 +28,9 @@ pub enum Error {
         /// The path as given.
         path: String,
     },
+    /// Paths were given, and no document stands in any of them.
+    #[error("no manifest in {0}: nothing to serve")]
+    Empty(String),
     /// The text is not YAML or JSON.
     #[error("{0}")]
     Parse(weir_manifest::Error),
@@ -60,6 +63,13 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Error>> {
             }
             Err(error) => errors.push(error),
         }
+    }
+    if documents.is_empty() && errors.is_empty() && !paths.is_empty() {
+        let given: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        errors.push(Error::Empty(given.join(", ")));
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -115,10 +125,14 @@ fn read_file(path: &Path) -> Result<Vec<Source>, Error> {
         path: name.clone(),
         source,
     };
-    if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
+    let mut text = String::new();
+    // Read rather than asked: a device or a pipe has no length.
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+        .map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
         return Err(Error::TooLarge { path: name });
     }
-    let text = fs::read_to_string(path).map_err(failed)?;
     let documents = weir_manifest::parse(&text, &name).map_err(Error::Parse)?;
     Ok(documents
         .into_iter()
@@ -161,6 +175,21 @@ mod tests {
                 "Deployment"
             ]
         );
+    }
+
+    #[test]
+    fn files_without_a_document_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        fs::write(&file, "# only words\n").unwrap();
+        let Err(errors) = read(&[file]) else {
+            panic!("read nothing")
+        };
+        assert!(
+            errors[0].to_string().starts_with("no manifest in "),
+            "{errors:?}"
+        );
+        assert!(read(&[]).is_ok_and(|documents| documents.is_empty()));
     }
 
     #[test]
