@@ -43,10 +43,10 @@ fn names(spec: &Value, pointer: &str) -> Vec<String> {
         .collect()
 }
 
-fn args(effective: &Effective) -> String {
+fn command(effective: &Effective) -> String {
     let args = effective
         .spec
-        .pointer("/template/containers/0/args")
+        .pointer("/template/containers/0/command")
         .and_then(Value::as_array);
     let args = args.into_iter().flatten().filter_map(Value::as_str);
     args.collect::<Vec<_>>().join(" ")
@@ -65,7 +65,7 @@ fn own_example() {
     assert_eq!(origin("/replicas"), Some("service"));
     assert_eq!(origin("/template/containers/0/image"), Some("service"));
     assert_eq!(
-        origin("/template/containers/0/args/0"),
+        origin("/template/containers/0/command/3"),
         Some("kserve-config-llm-template")
     );
 }
@@ -109,8 +109,8 @@ fn flags_and_volumes_follow_parallelism_and_tls() {
     )
     .expect("composes");
     assert_eq!(
-        args(&tls),
-        "--served-model-name svc publishers/ns/models/svc --port 8000 --tensor-parallel-size 4 \
+        command(&tls),
+        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000 --tensor-parallel-size 4 \
          --enable-ssl-refresh --ssl-certfile /var/run/kserve/tls/tls.crt \
          --ssl-keyfile /var/run/kserve/tls/tls.key"
     );
@@ -137,8 +137,8 @@ fn values_of_a_config_are_seen_by_templates() {
     configs.push(config);
     let effective = compose(&service, &configs, &Globals::default()).expect("composes");
     assert_eq!(
-        args(&effective),
-        "--served-model-name svc-tuned publishers/ns/models/svc-tuned --port 8000 \
+        command(&effective),
+        "vllm serve /mnt/models --served-model-name svc-tuned publishers/ns/models/svc-tuned --port 8000 \
          --tensor-parallel-size 2"
     );
     assert_eq!(
@@ -230,4 +230,21 @@ fn preset_files_of_kserve_render() {
             );
         }
     }
+}
+
+#[test]
+fn a_user_s_arguments_follow_the_command() {
+    let service = service(&json!({
+        "model": {"uri": "hf://a/b"},
+        "template": {"containers": [{"name": "main", "args": ["--max-model-len", "4096"]}]},
+    }));
+    let effective = effective(&service, &Globals::default()).expect("composes");
+    assert_eq!(
+        command(&effective),
+        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000"
+    );
+    assert_eq!(
+        effective.spec.pointer("/template/containers/0/args"),
+        Some(&json!(["--max-model-len", "4096"]))
+    );
 }
