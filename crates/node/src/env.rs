@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use crate::objects::{Objects, ReadError};
+use crate::quantity;
 
 /// Names and values in the order of their declaration; a later one of the same name wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,7 +166,7 @@ pub fn field(pod: &Value, path: &str, ip: Ipv4Addr) -> String {
     }
 }
 
-/// The number of a container's resource, in whole units of the divisor 1.
+/// The number of a container's resource, in whole units of the divisor.
 fn resource(pod: &Value, own: &Value, reference: &Value) -> String {
     let path = reference["resource"].as_str().unwrap_or_default();
     let named = reference["containerName"].as_str();
@@ -182,32 +183,15 @@ fn resource(pod: &Value, own: &Value, reference: &Value) -> String {
         return String::new();
     };
     match &container["resources"][kind][name] {
-        Value::String(text) => {
-            quantity(text).map_or_else(|| text.clone(), |number| number.to_string())
-        }
         Value::Null => "0".to_owned(),
-        other => other.to_string(),
+        amount => {
+            let text = amount
+                .as_str()
+                .map_or_else(|| amount.to_string(), str::to_owned);
+            let divisor = reference["divisor"].as_str().unwrap_or_default();
+            quantity::divided(&text, divisor).map_or(text, |number| number.to_string())
+        }
     }
-}
-
-/// A quantity as a whole number, rounded up.
-fn quantity(text: &str) -> Option<u128> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u128 = text[..split].parse().ok()?;
-    Some(match &text[split..] {
-        "" => number,
-        "m" => number.div_ceil(1000),
-        "k" => number * 1000,
-        "M" => number * 1_000_000,
-        "G" => number * 1_000_000_000,
-        "Ki" => number << 10,
-        "Mi" => number << 20,
-        "Gi" => number << 30,
-        "Ti" => number << 40,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -250,14 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn quantities_are_whole_numbers() {
-        for (text, wanted) in [
-            ("100m", Some(1)),
-            ("2", Some(2)),
-            ("1Gi", Some(1 << 30)),
-            ("1.5", None),
-        ] {
-            assert_eq!(quantity(text), wanted, "{text}");
-        }
+    fn a_huge_resource_is_given_without_overflow() {
+        let container = json!({"name": "c", "resources": {"limits": {
+            "memory": "340282366920938463463374607431768211455Ti", "cpu": 2, "odd": "x"}}});
+        let pod = json!({"spec": {"containers": [container]}});
+        let value = |name: &str, divisor: &str| {
+            let reference = json!({"resource": format!("limits.{name}"), "divisor": divisor});
+            resource(&pod, &container, &reference)
+        };
+        assert_eq!(value("memory", "1Mi"), i64::MAX.to_string());
+        assert_eq!(value("cpu", "1m"), "2000");
+        assert_eq!(value("odd", ""), "x");
+        assert_eq!(value("none", ""), "0");
     }
 }

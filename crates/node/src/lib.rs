@@ -20,6 +20,8 @@ mod pod;
 pub mod ports;
 pub mod probe;
 mod process;
+mod quantity;
+mod seconds;
 pub mod shim;
 pub mod stage;
 pub mod status;

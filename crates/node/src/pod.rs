@@ -17,7 +17,7 @@ use crate::container::{self, PodContext, Restart, Stop};
 use crate::no_effect::Told;
 use crate::objects::{Objects, now};
 use crate::status::{self, ContainerState, waiting};
-use crate::{Options, account, addresses::Addresses, ground, volumes};
+use crate::{Options, account, addresses::Addresses, ground, seconds, volumes};
 
 /// Grace of every pod when the node ends.
 const NODE_GRACE: Duration = Duration::from_secs(5);
@@ -184,15 +184,15 @@ async fn attend(
             changed = object.changed(), if !node_ends => {
                 let now = object.borrow_and_update().clone();
                 let grace = match &now {
-                    None => Some(0),
-                    Some(pod) if deleting(pod) => Some(pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30)),
+                    None => Some(Duration::ZERO),
+                    Some(pod) if deleting(pod) => Some(seconds::deletion_grace(pod)),
                     Some(_) => None,
                 };
-                let grace = if changed.is_err() { Some(0) } else { grace };
+                let grace = if changed.is_err() { Some(Duration::ZERO) } else { grace };
                 if let Some(grace) = grace {
-                    let deadline = Instant::now() + Duration::from_secs(grace);
+                    let deadline = Instant::now() + grace;
                     let first = order == Stop::No;
-                    let hooks = now.is_some() && grace > 0;
+                    let hooks = now.is_some() && !grace.is_zero();
                     stop_sender.send_if_modified(|stop| match stop {
                         Stop::By { deadline: old, hooks: had } if *old <= deadline && (hooks || !*had) => false,
                         _ => {
@@ -369,14 +369,9 @@ async fn lifecycle(
             _ = stop.wait_for(|stop| matches!(stop, Stop::By { hooks: false, .. })) => break,
         }
     }
-    let grace = Duration::from_secs(
-        pod["spec"]["terminationGracePeriodSeconds"]
-            .as_u64()
-            .unwrap_or(30),
-    );
     let order = match *stop.borrow_and_update() {
         Stop::No => Stop::By {
-            deadline: Instant::now() + grace,
+            deadline: Instant::now() + seconds::grace(&pod),
             hooks: true,
         },
         order => order,

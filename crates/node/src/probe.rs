@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::seconds;
+
 /// When a probe is tried and what its outcomes mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
@@ -23,12 +25,16 @@ pub struct Schedule {
 impl Schedule {
     /// Reads a probe with the defaults of Kubernetes.
     pub fn of(probe: &Value) -> Self {
-        let number =
-            |field: &str, default: u64| probe[field].as_u64().filter(|n| *n > 0).unwrap_or(default);
+        // Zero stands for "not set" here, as in Kubernetes.
+        let number = |field: &str, default: u64| match seconds::number(&probe[field], 0, 0) {
+            0 => default,
+            number => number,
+        };
+        let time = |field: &str, default: u64| Duration::from_secs(number(field, default));
         Self {
-            initial: Duration::from_secs(probe["initialDelaySeconds"].as_u64().unwrap_or(0)),
-            period: Duration::from_secs(number("periodSeconds", 10)),
-            timeout: Duration::from_secs(number("timeoutSeconds", 1)),
+            initial: time("initialDelaySeconds", 0),
+            period: time("periodSeconds", 10),
+            timeout: time("timeoutSeconds", 1),
             failures: number("failureThreshold", 3),
             successes: number("successThreshold", 1),
         }
@@ -47,11 +53,11 @@ impl Tally {
     pub fn take(&mut self, success: bool, schedule: &Schedule) -> Option<bool> {
         if success {
             self.failures = 0;
-            self.successes += 1;
+            self.successes = self.successes.saturating_add(1);
             (self.successes >= schedule.successes).then_some(true)
         } else {
             self.successes = 0;
-            self.failures += 1;
+            self.failures = self.failures.saturating_add(1);
             (self.failures >= schedule.failures).then_some(false)
         }
     }
@@ -178,6 +184,18 @@ mod tests {
         let schedule = Schedule::of(&json!({}));
         assert_eq!(schedule.period, Duration::from_secs(10));
         assert_eq!((schedule.failures, schedule.successes), (3, 1));
+    }
+
+    #[test]
+    fn numbers_out_of_range_do_no_harm() {
+        let far = json!({"initialDelaySeconds": u64::MAX, "periodSeconds": i64::MAX,
+                         "timeoutSeconds": u64::MAX, "failureThreshold": u64::MAX});
+        let schedule = Schedule::of(&far);
+        let now = tokio::time::Instant::now();
+        let _ = now + schedule.initial + schedule.period + schedule.timeout;
+        let below = json!({"initialDelaySeconds": -1, "periodSeconds": -1, "timeoutSeconds": -5,
+                           "failureThreshold": -1, "successThreshold": 0});
+        assert_eq!(Schedule::of(&below), Schedule::of(&json!({})));
     }
 
     #[test]

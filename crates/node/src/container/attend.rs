@@ -11,6 +11,7 @@ use crate::env::Environment;
 use crate::paths::{self, Mount};
 use crate::probe::{self, Schedule, Tally};
 use crate::process::Process;
+use crate::seconds;
 
 const QUICK: Duration = Duration::from_millis(100);
 const QUICK_EXEC: Duration = Duration::from_millis(500);
@@ -43,12 +44,7 @@ pub(super) async fn attend(
     let order = *stop.borrow();
     let (deadline, hooks) = match order {
         Stop::By { deadline, hooks } => (deadline, hooks),
-        Stop::No => {
-            let grace = context.pod["spec"]["terminationGracePeriodSeconds"]
-                .as_u64()
-                .unwrap_or(30);
-            (Instant::now() + Duration::from_secs(grace), true)
-        }
+        Stop::No => (Instant::now() + seconds::grace(&context.pod), true),
     };
     if hooks && let Some(hook) = container.pointer("/lifecycle/preStop") {
         let hook = pre_stop(context, container, hook, env, mounts);
@@ -90,8 +86,8 @@ async fn pre_stop(
     env: &Environment,
     mounts: &[Mount],
 ) {
-    if let Some(seconds) = hook.pointer("/sleep/seconds").and_then(Value::as_u64) {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    if let Some(time) = hook.pointer("/sleep/seconds") {
+        tokio::time::sleep(seconds::duration(time, 0, 0)).await;
     } else if let Some(command) = hook.pointer("/exec/command") {
         if context.options.allow_host_commands {
             let _ = execute(context, command, env, mounts).await;
