@@ -10,16 +10,58 @@ use serde_json::{Map, Value, json};
 use crate::{builtin, names};
 
 /// Our two CRDs: services first, then configs. No conversion webhook: who needs one fills it in.
+///
+/// They are large, so that they are made anew for everyone who asks and none is kept.
 #[must_use]
 pub fn own() -> Vec<Value> {
-    static OWN: LazyLock<Vec<Value>> = LazyLock::new(|| {
-        [&SERVICE, &CONFIG]
-            .into_iter()
-            .map(own_crd)
-            .map(publishable)
-            .collect()
+    [&SERVICE, &CONFIG]
+        .into_iter()
+        .map(own_crd)
+        .map(publishable)
+        .collect()
+}
+
+/// Group, version and kind of everything that [`own`] and [`foreign`] define.
+#[must_use]
+pub fn kinds() -> Vec<(String, String, String)> {
+    let own = [&SERVICE, &CONFIG].into_iter().flat_map(|own| {
+        VERSIONS.iter().map(|(version, ..)| {
+            let [group, version, kind] = [names::GROUP, version, own.kind].map(str::to_owned);
+            (group, version, kind)
+        })
     });
-    OWN.clone()
+    let foreign = FOREIGN.iter().map(|text| embedded(text));
+    own.chain(foreign.flat_map(|crd| {
+        let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+        let kind = |version: &Value| {
+            let spec = &crd["spec"];
+            let [group, version, kind] = [&spec["group"], &version["name"], &spec["names"]["kind"]]
+                .map(|text| text.as_str().unwrap_or_default().to_owned());
+            (group, version, kind)
+        };
+        versions.map(kind).collect::<Vec<_>>()
+    }))
+    .collect()
+}
+
+/// The published schema of one kind of [`own`] or [`foreign`], made anew and without the others.
+#[must_use]
+pub fn schema(group: &str, version: &str, kind: &str) -> Option<Value> {
+    if group == names::GROUP {
+        let own = [&SERVICE, &CONFIG]
+            .into_iter()
+            .find(|own| own.kind == kind)?;
+        let (.., text) = VERSIONS.iter().find(|(name, ..)| *name == version)?;
+        return Some(publishable(object_schema(&embedded(text), own.is_config)));
+    }
+    let crd = FOREIGN
+        .iter()
+        .map(|text| embedded(text))
+        .find(|crd| crd["spec"]["group"] == group && crd["spec"]["names"]["kind"] == kind)?;
+    let versions = crd["spec"]["versions"].as_array()?;
+    let version = versions.iter().find(|own| own["name"] == version)?;
+    let schema = version.pointer("/schema/openAPIV3Schema")?;
+    Some(publishable(expand(schema, &Map::new())))
 }
 
 /// Schema of a v1alpha2 service with the keys of strategic merge, by which configs are combined. A CRD cannot
@@ -35,18 +77,34 @@ pub fn merge_schema() -> Value {
 /// CRDs of others as a usual cluster has them: Gateway API, inference extension, LeaderWorkerSet.
 #[must_use]
 pub fn foreign() -> Vec<Value> {
-    [
-        include_str!("../schemas/gatewayclasses.json"),
-        include_str!("../schemas/gateways.json"),
-        include_str!("../schemas/httproutes.json"),
-        include_str!("../schemas/inferencepools.json"),
-        include_str!("../schemas/inferenceobjectives.json"),
-        include_str!("../schemas/leaderworkersets.json"),
-    ]
-    .into_iter()
-    .map(|text| publishable(expand(&embedded(text), &Map::new())))
-    .collect()
+    FOREIGN
+        .iter()
+        .map(|text| publishable(expand(&embedded(text), &Map::new())))
+        .collect()
 }
+
+const FOREIGN: [&str; 6] = [
+    include_str!("../schemas/gatewayclasses.json"),
+    include_str!("../schemas/gateways.json"),
+    include_str!("../schemas/httproutes.json"),
+    include_str!("../schemas/inferencepools.json"),
+    include_str!("../schemas/inferenceobjectives.json"),
+    include_str!("../schemas/leaderworkersets.json"),
+];
+
+/// Our versions: name, whether objects are stored in it, source of the schema.
+const VERSIONS: [(&str, bool, &str); 2] = [
+    (
+        names::OLD_VERSION,
+        false,
+        include_str!("../schemas/serving.v1alpha1.json"),
+    ),
+    (
+        names::VERSION,
+        true,
+        include_str!("../schemas/serving.v1alpha2.json"),
+    ),
+];
 
 struct Own {
     kind: &'static str,
@@ -82,19 +140,7 @@ fn own_crd(own: &Own) -> Value {
     if !own.short_names.is_empty() {
         crd_names["shortNames"] = json!(own.short_names);
     }
-    let versions = [
-        (
-            names::OLD_VERSION,
-            false,
-            include_str!("../schemas/serving.v1alpha1.json"),
-        ),
-        (
-            names::VERSION,
-            true,
-            include_str!("../schemas/serving.v1alpha2.json"),
-        ),
-    ]
-    .map(|(version, storage, text)| {
+    let versions = VERSIONS.map(|(version, storage, text)| {
         json!({
             "name": version,
             "served": true,

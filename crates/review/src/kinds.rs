@@ -8,15 +8,6 @@ use weir_schema::Node;
 
 type Key = (String, String, String);
 
-/// CRDs of this program: ours, and those of others that it brings along.
-static BUNDLED: LazyLock<BTreeMap<Key, Value>> = LazyLock::new(|| {
-    let crds: Vec<_> = weir_api::crds::own()
-        .into_iter()
-        .chain(weir_api::crds::foreign())
-        .collect();
-    schemas_of(&crds)
-});
-
 /// Schemas read so far, of kinds that this program knows; there are a few dozen.
 static READ: LazyLock<Mutex<BTreeMap<Key, Option<Node>>>> = LazyLock::new(Mutex::default);
 
@@ -81,8 +72,8 @@ impl Kinds {
                 .clone()
                 .map_or(Known::Unchecked, |node| Known::Schema(Box::new(node)));
         }
-        let node = if let Some(schema) = BUNDLED.get(&key) {
-            Node::parse(schema).ok()
+        let node = if let Some(schema) = weir_api::crds::schema(group, version, kind) {
+            Node::parse(&schema).ok()
         } else if let Some(schema) = weir_api::builtin::schema(group, version, kind) {
             // Everything is resolved; the call only says that these are Go types, which read null as absent.
             Node::parse_with_definitions(&schema, &Value::Null).ok()
@@ -95,10 +86,11 @@ impl Kinds {
 
     /// The known kind that was probably meant: the same kind elsewhere, else one with a similar name.
     fn nearest(&self, group: &str, version: &str, kind: &str) -> Option<String> {
+        let bundled = weir_api::crds::kinds();
         let crds = self
             .extra
             .keys()
-            .chain(BUNDLED.keys())
+            .chain(&bundled)
             .map(|(g, v, k)| (g.as_str(), v.as_str(), k.as_str()));
         let all: Vec<_> = crds
             .chain(weir_api::builtin::kinds().map(|(g, v, k, _)| (g, v, k)))

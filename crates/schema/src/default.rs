@@ -12,7 +12,7 @@ impl Node {
     pub fn default(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                for name in self.data().properties.keys() {
+                for name in self.data().properties.names() {
                     let Some(child) = self.property(name) else {
                         continue;
                     };
@@ -24,7 +24,7 @@ impl Node {
                     if missing {
                         match child.default_value() {
                             Some(default) => {
-                                fields.insert(name.clone(), default);
+                                fields.insert(name.to_owned(), default);
                             }
                             None => {
                                 fields.remove(name);

@@ -1,6 +1,5 @@
 //! A place in a schema, and what can be asked of it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
@@ -60,7 +59,8 @@ pub enum Additional {
     Schema(Node),
 }
 
-pub(crate) type Id = usize;
+/// Place of a node in its table; tables are far smaller than that.
+pub(crate) type Id = u32;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum AdditionalId {
@@ -70,16 +70,26 @@ pub(crate) enum AdditionalId {
     Schema(Id),
 }
 
-/// One schema object as parsed.
+/// One schema object as parsed. The schema of a workload has tens of thousands of them, so that what most of
+/// them do not say stands apart.
 #[derive(Debug, Default)]
 pub(crate) struct Data {
     /// The schema this one refers to; what is said here comes on top of it.
     pub(crate) base: Option<Id>,
     pub(crate) kind: Option<Kind>,
-    pub(crate) properties: BTreeMap<String, Id>,
+    pub(crate) properties: Properties,
     pub(crate) additional: AdditionalId,
     pub(crate) items: Option<Id>,
     pub(crate) nullable: bool,
+    pub(crate) preserve: bool,
+    pub(crate) embedded: bool,
+    pub(crate) int_or_string: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few schema objects say.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     pub(crate) required: Vec<String>,
     pub(crate) enumeration: Option<Vec<Value>>,
     pub(crate) pattern: Option<Regex>,
@@ -101,14 +111,50 @@ pub(crate) struct Data {
     pub(crate) any_of: Vec<Id>,
     pub(crate) one_of: Vec<Id>,
     pub(crate) not: Option<Id>,
-    pub(crate) preserve: bool,
-    pub(crate) embedded: bool,
-    pub(crate) int_or_string: bool,
     pub(crate) list_type: Option<ListType>,
     pub(crate) list_map_keys: Vec<String>,
     pub(crate) atomic_map: Option<bool>,
     pub(crate) merge_key: Option<String>,
     pub(crate) strategy: Option<String>,
+}
+
+impl Data {
+    /// What few schema objects say; nothing when this one says none of it.
+    pub(crate) fn rare(&self) -> &Rare {
+        static NOTHING: OnceLock<Rare> = OnceLock::new();
+        self.rare
+            .as_deref()
+            .unwrap_or_else(|| NOTHING.get_or_init(Rare::default))
+    }
+
+    /// The same, to be filled.
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// The declared fields of an object, sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct Properties(Box<[(Box<str>, Id)]>);
+
+impl Properties {
+    pub(crate) fn new(mut list: Vec<(Box<str>, Id)>) -> Self {
+        list.sort_unstable();
+        Self(list.into_boxed_slice())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Id> {
+        let place = self.0.binary_search_by(|(own, _)| (**own).cmp(name));
+        place.ok().map(|place| self.0[place].1)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -176,7 +222,7 @@ impl Node {
 
     /// What this very schema object says.
     pub(crate) fn own(&self) -> &Data {
-        &self.table.nodes[self.id]
+        &self.table.nodes[self.id as usize]
     }
 
     /// What the schema says that this one finally refers to.
@@ -184,7 +230,7 @@ impl Node {
         let mut data = self.own();
         for _ in 0..MAX_LINKS {
             let Some(base) = data.base else { break };
-            data = &self.table.nodes[base];
+            data = &self.table.nodes[base as usize];
         }
         data
     }
@@ -195,7 +241,7 @@ impl Node {
             if let Some(found) = pick(data) {
                 return Some(found);
             }
-            data = &self.table.nodes[data.base?];
+            data = &self.table.nodes[data.base? as usize];
         }
         None
     }
@@ -219,18 +265,18 @@ impl Node {
     /// Returns the schema of the declared field `name`.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<Self> {
-        self.data().properties.get(name).map(|id| self.at(*id))
+        self.data().properties.get(name).map(|id| self.at(id))
     }
 
     /// Tells whether `name` is a declared field.
     #[must_use]
     pub fn has_property(&self, name: &str) -> bool {
-        self.data().properties.contains_key(name)
+        self.data().properties.get(name).is_some()
     }
 
     /// Returns the names of all declared fields, sorted.
     pub fn property_names(&self) -> impl Iterator<Item = &str> {
-        self.data().properties.keys().map(String::as_str)
+        self.data().properties.names()
     }
 
     /// Returns what holds for fields that are not declared.
@@ -252,7 +298,7 @@ impl Node {
     /// Returns the default value.
     #[must_use]
     pub fn default_value(&self) -> Option<Value> {
-        self.first(|data| data.default.clone())
+        self.first(|data| data.rare().default.clone())
     }
 
     /// Tells whether `null` is a value of its own here.
@@ -264,39 +310,41 @@ impl Node {
     /// Returns `x-kubernetes-list-type`.
     #[must_use]
     pub fn list_type(&self) -> Option<ListType> {
-        self.first(|data| data.list_type)
+        self.first(|data| data.rare().list_type)
     }
 
     /// Returns `x-kubernetes-list-map-keys`.
     #[must_use]
     pub fn list_map_keys(&self) -> Vec<String> {
-        self.first(|data| (!data.list_map_keys.is_empty()).then(|| data.list_map_keys.clone()))
-            .unwrap_or_default()
+        self.first(|data| {
+            (!data.rare().list_map_keys.is_empty()).then(|| data.rare().list_map_keys.clone())
+        })
+        .unwrap_or_default()
     }
 
     /// Returns `x-kubernetes-map-type`.
     #[must_use]
     pub fn map_type(&self) -> Option<&'static str> {
-        self.first(|data| data.atomic_map)
+        self.first(|data| data.rare().atomic_map)
             .map(|atomic| if atomic { "atomic" } else { "granular" })
     }
 
     /// Tells whether an object here is one value.
     #[must_use]
     pub fn atomic_map(&self) -> bool {
-        self.first(|data| data.atomic_map).unwrap_or(false)
+        self.first(|data| data.rare().atomic_map).unwrap_or(false)
     }
 
     /// Returns `x-kubernetes-patch-merge-key`.
     #[must_use]
     pub fn patch_merge_key(&self) -> Option<String> {
-        self.first(|data| data.merge_key.clone())
+        self.first(|data| data.rare().merge_key.clone())
     }
 
     /// Returns `x-kubernetes-patch-strategy`.
     #[must_use]
     pub fn patch_strategy(&self) -> Option<String> {
-        self.first(|data| data.strategy.clone())
+        self.first(|data| data.rare().strategy.clone())
     }
 
     /// Returns `x-kubernetes-preserve-unknown-fields`.

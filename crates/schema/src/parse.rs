@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::node::{AdditionalId, Data, Id, Kind, ListType, Node, Table};
+use crate::node::{AdditionalId, Data, Id, Kind, ListType, Node, Properties, Table};
 
 /// Why a schema cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -81,6 +81,7 @@ impl<'a> Parser<'a> {
     fn run(mut self, schema: &Value, native: bool) -> Result<Node, Error> {
         self.native = native;
         let id = self.node(schema)?;
+        self.nodes.shrink_to_fit();
         Ok(Node {
             table: Arc::new(Table {
                 nodes: self.nodes,
@@ -102,7 +103,7 @@ impl<'a> Parser<'a> {
             return Err(Error::TooLarge);
         }
         self.nodes.push(Data::default());
-        Ok(self.nodes.len() - 1)
+        Id::try_from(self.nodes.len() - 1).map_err(|_| Error::TooLarge)
     }
 
     fn child(&mut self, key: &str, schema: &Value) -> Result<Id, Error> {
@@ -123,7 +124,7 @@ impl<'a> Parser<'a> {
             },
             _ => return Err(self.malformed("must be an object")),
         };
-        self.nodes[id] = data;
+        self.nodes[id as usize] = data;
         Ok(id)
     }
 
@@ -148,7 +149,7 @@ impl<'a> Parser<'a> {
         let outer = std::mem::replace(&mut self.path, vec![name]);
         let data = self.object(fields);
         self.path = outer;
-        self.nodes[id] = data?;
+        self.nodes[id as usize] = data?;
         Ok(id)
     }
 
@@ -159,10 +160,12 @@ impl<'a> Parser<'a> {
                 "$ref" => data.base = Some(self.reference(self.text(key, value)?)?),
                 "type" => data.kind = Some(self.kind(value)?),
                 "properties" => {
-                    for (name, schema) in self.map(key, value)? {
-                        data.properties
-                            .insert(name.clone(), self.child(name, schema)?);
+                    let fields = self.map(key, value)?;
+                    let mut list = Vec::with_capacity(fields.len());
+                    for (name, schema) in fields {
+                        list.push((Box::from(name.as_str()), self.child(name, schema)?));
                     }
+                    data.properties = Properties::new(list);
                 }
                 "additionalProperties" => {
                     data.additional = match value {
@@ -173,9 +176,9 @@ impl<'a> Parser<'a> {
                 }
                 "items" => data.items = Some(self.child(key, value)?),
                 "nullable" => data.nullable = self.flag(key, value)?,
-                "required" => data.required = self.texts(key, value)?,
+                "required" => data.rare_mut().required = self.texts(key, value)?,
                 "enum" => {
-                    data.enumeration = Some(
+                    data.rare_mut().enumeration = Some(
                         value
                             .as_array()
                             .cloned()
@@ -187,32 +190,32 @@ impl<'a> Parser<'a> {
                     let regex = Regex::new(text).map_err(|error| {
                         self.malformed(format!("pattern {text:?} does not compile: {error}"))
                     })?;
-                    data.pattern = Some(regex);
+                    data.rare_mut().pattern = Some(regex);
                 }
-                "minimum" => data.minimum = Some(self.number(key, value)?),
-                "maximum" => data.maximum = Some(self.number(key, value)?),
-                "exclusiveMinimum" => data.exclusive_minimum = self.flag(key, value)?,
-                "exclusiveMaximum" => data.exclusive_maximum = self.flag(key, value)?,
-                "multipleOf" => data.multiple_of = Some(self.number(key, value)?),
-                "minLength" => data.min_length = Some(self.count(key, value)?),
-                "maxLength" => data.max_length = Some(self.count(key, value)?),
-                "minItems" => data.min_items = Some(self.count(key, value)?),
-                "maxItems" => data.max_items = Some(self.count(key, value)?),
-                "uniqueItems" => data.unique_items = self.flag(key, value)?,
-                "minProperties" => data.min_properties = Some(self.count(key, value)?),
-                "maxProperties" => data.max_properties = Some(self.count(key, value)?),
-                "format" => data.format = Some(self.text(key, value)?.to_owned()),
+                "minimum" => data.rare_mut().minimum = Some(self.number(key, value)?),
+                "maximum" => data.rare_mut().maximum = Some(self.number(key, value)?),
+                "exclusiveMinimum" => data.rare_mut().exclusive_minimum = self.flag(key, value)?,
+                "exclusiveMaximum" => data.rare_mut().exclusive_maximum = self.flag(key, value)?,
+                "multipleOf" => data.rare_mut().multiple_of = Some(self.number(key, value)?),
+                "minLength" => data.rare_mut().min_length = Some(self.count(key, value)?),
+                "maxLength" => data.rare_mut().max_length = Some(self.count(key, value)?),
+                "minItems" => data.rare_mut().min_items = Some(self.count(key, value)?),
+                "maxItems" => data.rare_mut().max_items = Some(self.count(key, value)?),
+                "uniqueItems" => data.rare_mut().unique_items = self.flag(key, value)?,
+                "minProperties" => data.rare_mut().min_properties = Some(self.count(key, value)?),
+                "maxProperties" => data.rare_mut().max_properties = Some(self.count(key, value)?),
+                "format" => data.rare_mut().format = Some(self.text(key, value)?.to_owned()),
                 "default" if self.native && is_zero(value) => {}
-                "default" => data.default = Some(value.clone()),
-                "allOf" => data.all_of = self.list(key, value)?,
-                "anyOf" => data.any_of = self.list(key, value)?,
-                "oneOf" => data.one_of = self.list(key, value)?,
-                "not" => data.not = Some(self.child(key, value)?),
+                "default" => data.rare_mut().default = Some(value.clone()),
+                "allOf" => data.rare_mut().all_of = self.list(key, value)?,
+                "anyOf" => data.rare_mut().any_of = self.list(key, value)?,
+                "oneOf" => data.rare_mut().one_of = self.list(key, value)?,
+                "not" => data.rare_mut().not = Some(self.child(key, value)?),
                 "x-kubernetes-preserve-unknown-fields" => data.preserve = self.flag(key, value)?,
                 "x-kubernetes-embedded-resource" => data.embedded = self.flag(key, value)?,
                 "x-kubernetes-int-or-string" => data.int_or_string = self.flag(key, value)?,
                 "x-kubernetes-list-type" => {
-                    data.list_type = Some(match self.text(key, value)? {
+                    data.rare_mut().list_type = Some(match self.text(key, value)? {
                         "map" => ListType::Map,
                         "set" => ListType::Set,
                         "atomic" => ListType::Atomic,
@@ -223,33 +226,35 @@ impl<'a> Parser<'a> {
                         }
                     });
                 }
-                "x-kubernetes-list-map-keys" => data.list_map_keys = self.texts(key, value)?,
+                "x-kubernetes-list-map-keys" => {
+                    data.rare_mut().list_map_keys = self.texts(key, value)?
+                }
                 "x-kubernetes-map-type" => {
-                    data.atomic_map = Some(self.text(key, value)? == "atomic")
+                    data.rare_mut().atomic_map = Some(self.text(key, value)? == "atomic")
                 }
                 "x-kubernetes-patch-merge-key" => {
-                    data.merge_key = Some(self.text(key, value)?.to_owned())
+                    data.rare_mut().merge_key = Some(self.text(key, value)?.to_owned())
                 }
                 "x-kubernetes-patch-strategy" => {
-                    data.strategy = Some(self.text(key, value)?.to_owned())
+                    data.rare_mut().strategy = Some(self.text(key, value)?.to_owned())
                 }
                 _ => {}
             }
         }
-        if data.format.as_deref() == Some("int-or-string") {
+        if data.rare().format.as_deref() == Some("int-or-string") {
             data.int_or_string = true;
         }
         // Published schemas wrap a reference that has a default or a description of its own into `allOf`.
         let shapeless = data.kind.is_none() && data.properties.is_empty() && data.items.is_none();
-        if let ([only], true, None) = (data.all_of.as_slice(), shapeless, data.base) {
+        if let ([only], true, None) = (data.rare().all_of.as_slice(), shapeless, data.base) {
             data.base = Some(*only);
-            data.all_of.clear();
+            data.rare_mut().all_of.clear();
         }
         if data.kind.is_none() && data.base.is_none() && self.native {
             let undescribed = data.properties.is_empty()
                 && data.items.is_none()
-                && data.any_of.is_empty()
-                && data.one_of.is_empty()
+                && data.rare().any_of.is_empty()
+                && data.rare().one_of.is_empty()
                 && matches!(data.additional, AdditionalId::No);
             data.preserve |= undescribed && !data.int_or_string;
         }

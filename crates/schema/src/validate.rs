@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::format;
-use crate::node::{Additional, Kind, ListType, Node};
+use crate::node::{Additional, Id, Kind, ListType, Node};
 
 /// One place where a value does not follow its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Check {
             return;
         }
         let data = node.data();
-        if let Some(allowed) = &data.enumeration
+        if let Some(allowed) = &data.rare().enumeration
             && !allowed.contains(value)
         {
             let list: Vec<_> = allowed.iter().map(shown).collect();
@@ -167,18 +167,18 @@ impl Check {
 
     fn object(&mut self, node: &Node, fields: &Map<String, Value>, value: &Value) {
         let data = node.data();
-        if let Some(least) = data.min_properties
+        if let Some(least) = data.rare().min_properties
             && (fields.len() as u64) < least
         {
             self.invalid(value, &format!("should have at least {least} properties"));
         }
-        if let Some(most) = data.max_properties
+        if let Some(most) = data.rare().max_properties
             && fields.len() as u64 > most
         {
             let message = format!("Too many: {}: must have at most {most} items", fields.len());
             self.add("FieldValueTooMany", message);
         }
-        for name in &data.required {
+        for name in &data.rare().required {
             if !fields.contains_key(name) {
                 self.within(name, |check| {
                     check.add("FieldValueRequired", "Required value".to_owned())
@@ -210,18 +210,18 @@ impl Check {
 
     fn array(&mut self, node: &Node, list: &[Value], value: &Value) {
         let data = node.data();
-        if let Some(least) = data.min_items
+        if let Some(least) = data.rare().min_items
             && (list.len() as u64) < least
         {
             self.invalid(value, &format!("should have at least {least} items"));
         }
-        if let Some(most) = data.max_items
+        if let Some(most) = data.rare().max_items
             && list.len() as u64 > most
         {
             let message = format!("Too many: {}: must have at most {most} items", list.len());
             self.add("FieldValueTooMany", message);
         }
-        if data.unique_items {
+        if data.rare().unique_items {
             let mut seen = HashSet::new();
             if !list.iter().all(|item| seen.insert(item.to_string())) {
                 self.invalid(value, "shouldn't contain duplicates");
@@ -268,12 +268,12 @@ impl Check {
     fn text(&mut self, node: &Node, text: &str, value: &Value) {
         let data = node.data();
         let length = text.chars().count() as u64;
-        if let Some(least) = data.min_length
+        if let Some(least) = data.rare().min_length
             && length < least
         {
             self.invalid(value, &format!("should be at least {least} chars long"));
         }
-        if let Some(most) = data.max_length
+        if let Some(most) = data.rare().max_length
             && length > most
         {
             self.add(
@@ -281,12 +281,12 @@ impl Check {
                 format!("Too long: may not be more than {most} bytes"),
             );
         }
-        if let Some(pattern) = &data.pattern
+        if let Some(pattern) = &data.rare().pattern
             && !pattern.is_match(text)
         {
             self.invalid(value, &format!("should match '{}'", pattern.as_str()));
         }
-        if let Some(format) = &data.format
+        if let Some(format) = &data.rare().format
             && !node.table.native
             && !format::matches(format, text)
         {
@@ -296,8 +296,8 @@ impl Check {
 
     fn number(&mut self, node: &Node, number: f64, value: &Value) {
         let data = node.data();
-        if let Some(least) = data.minimum {
-            if data.exclusive_minimum && number <= least {
+        if let Some(least) = data.rare().minimum {
+            if data.rare().exclusive_minimum && number <= least {
                 self.invalid(value, &format!("should be greater than {least}"));
             } else if number < least {
                 self.invalid(
@@ -306,21 +306,21 @@ impl Check {
                 );
             }
         }
-        if let Some(most) = data.maximum {
-            if data.exclusive_maximum && number >= most {
+        if let Some(most) = data.rare().maximum {
+            if data.rare().exclusive_maximum && number >= most {
                 self.invalid(value, &format!("should be less than {most}"));
             } else if number > most {
                 self.invalid(value, &format!("should be less than or equal to {most}"));
             }
         }
-        if let Some(step) = data.multiple_of
+        if let Some(step) = data.rare().multiple_of
             && step > 0.0
             && (number / step).fract() != 0.0
         {
             self.invalid(value, &format!("should be a multiple of {step}"));
         }
         let whole = node.kind() == Some(Kind::Integer) || node.int_or_string();
-        let range = match data.format.as_deref() {
+        let range = match data.rare().format.as_deref() {
             Some("int32") if whole => Some((f64::from(i32::MIN), f64::from(i32::MAX))),
             Some("int64") if whole => {
                 Some((-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_807.0))
@@ -330,7 +330,7 @@ impl Check {
         if let Some((least, most)) = range
             && !(least..=most).contains(&number)
         {
-            let format = data.format.as_deref().unwrap_or_default();
+            let format = data.rare().format.as_deref().unwrap_or_default();
             self.invalid(
                 value,
                 &format!("must be of type {format}: {:?}", type_name(value)),
@@ -340,29 +340,29 @@ impl Check {
 
     fn combined(&mut self, node: &Node, value: &Value) {
         let data = node.data();
-        let holds = |id: usize| node.at(id).validate(value).is_empty();
-        if let Some(not) = data.not
+        let holds = |id: Id| node.at(id).validate(value).is_empty();
+        if let Some(not) = data.rare().not
             && holds(not)
         {
             self.invalid(value, "must not validate the schema (not)");
         }
-        for id in &data.all_of {
+        for id in &data.rare().all_of {
             let part = node.at(*id);
             self.value(&part, value);
         }
-        if !data.any_of.is_empty()
+        if !data.rare().any_of.is_empty()
             && !node.int_or_string()
-            && !data.any_of.iter().any(|id| holds(*id))
+            && !data.rare().any_of.iter().any(|id| holds(*id))
         {
             self.invalid(value, "must validate at least one schema (anyOf)");
-            self.best(node, &data.any_of, value);
+            self.best(node, &data.rare().any_of, value);
         }
-        if !data.one_of.is_empty() && !node.int_or_string() {
-            match data.one_of.iter().filter(|id| holds(**id)).count() {
+        if !data.rare().one_of.is_empty() && !node.int_or_string() {
+            match data.rare().one_of.iter().filter(|id| holds(**id)).count() {
                 1 => {}
                 0 => {
                     self.invalid(value, "must validate one and only one schema (oneOf). Found none valid");
-                    self.best(node, &data.one_of, value);
+                    self.best(node, &data.rare().one_of, value);
                 }
                 more => self.invalid(
                     value,
@@ -373,7 +373,7 @@ impl Check {
     }
 
     /// Reports why the alternative that fits best does not fit.
-    fn best(&mut self, node: &Node, alternatives: &[usize], value: &Value) {
+    fn best(&mut self, node: &Node, alternatives: &[Id], value: &Value) {
         let least = alternatives
             .iter()
             .map(|id| {

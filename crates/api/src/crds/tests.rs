@@ -4,11 +4,32 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{foreign, own};
+use super::{foreign, kinds, own, schema};
 
 fn version<'a>(crd: &'a Value, name: &str) -> &'a Value {
     let versions = crd["spec"]["versions"].as_array().unwrap();
     &versions.iter().find(|v| v["name"] == name).unwrap()["schema"]["openAPIV3Schema"]
+}
+
+#[test]
+fn one_schema_is_what_its_definition_says() {
+    let mut known = kinds();
+    for crd in own().iter().chain(&foreign()) {
+        let spec = &crd["spec"];
+        let group = spec["group"].as_str().unwrap();
+        let kind = spec["names"]["kind"].as_str().unwrap();
+        for published in spec["versions"].as_array().unwrap() {
+            let name = published["name"].as_str().unwrap();
+            let single = schema(group, name, kind).unwrap();
+            assert!(
+                single == *version(crd, name),
+                "{kind} {name}: schemas differ"
+            );
+            known.retain(|(g, v, k)| (g.as_str(), v.as_str(), k.as_str()) != (group, name, kind));
+        }
+    }
+    assert!(known.is_empty(), "{known:?}");
+    assert!(schema("example.com", "v1", "Thing").is_none());
 }
 
 #[test]
