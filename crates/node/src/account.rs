@@ -3,7 +3,6 @@
 //! The files of a service account cannot be mounted at their fixed path, since there is no mount
 //! namespace; `KUBECONFIG` stands in for them.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kube::api::PostParams;
@@ -11,6 +10,10 @@ use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
 use crate::objects::Objects;
+use crate::place;
+
+/// Begins with a dot, which the name of a volume beside it cannot.
+const FILE: &str = ".kubeconfig";
 
 /// Why a pod has no kubeconfig.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +66,8 @@ pub(crate) async fn write(
         .and_then(|named| named.cluster.as_ref())
         .ok_or_else(|| Error::Own("it names no cluster".to_owned()))?;
     let text = kubeconfig(cluster, namespace, token).to_string();
-    let path = directory.join("kubeconfig");
-    let write = || -> std::io::Result<()> {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(text.as_bytes())
-    };
-    write().map_err(Error::Write)?;
-    Ok(path)
+    place::write(directory, FILE, text.as_bytes(), 0o600).map_err(Error::Write)?;
+    Ok(directory.join(FILE))
 }
 
 /// JSON, which is YAML too.

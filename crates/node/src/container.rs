@@ -17,7 +17,7 @@ use crate::objects::{Objects, now};
 use crate::process::Process;
 use crate::status::{ContainerState, waiting};
 use crate::volumes::Volume;
-use crate::{Options, ports};
+use crate::{Options, place, ports};
 use attend::attend;
 use prepare::{Prepared, prepare};
 
@@ -132,6 +132,14 @@ pub(crate) async fn run(
     let mut back_off = BackOff::default();
     let mut first = true;
     let states = Arc::clone(&context.states);
+    let Some(log) = place::entry(&context.logs, &format!("{name}.log")) else {
+        let message = format!("container name {name:?} is not usable as the name of its log");
+        states.change(index, |state| {
+            state.state = waiting("CreateContainerError", &message)
+        });
+        stopped(&mut stop).await;
+        return 137;
+    };
     loop {
         if *stop.borrow() != Stop::No {
             return 137;
@@ -184,7 +192,6 @@ pub(crate) async fn run(
             pause(&mut stop, wait).await;
             continue;
         }
-        let log = context.logs.join(format!("{name}.log"));
         let started_at = now();
         let started = Instant::now();
         let began = Process::start(

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::volumes::make_dir;
+use crate::place::{entry, make_dir};
 
 /// Socket paths end at 107 bytes, so the directory above a pod's own must be short.
 const LONGEST: usize = 40;
@@ -48,12 +48,25 @@ pub(crate) fn unlink(pods_dir: &Path) {
     }
 }
 
-/// The name of a pod's directory.
+/// The name of a pod's directory: eight hexadecimal digits, whatever the uid is.
 pub(crate) fn short(uid: &str) -> String {
-    uid.chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(8)
-        .collect()
+    let digits = |text: &str| -> String {
+        let digits = text.chars().filter(char::is_ascii_hexdigit);
+        digits.take(8).collect()
+    };
+    let own = digits(uid);
+    if own.len() == 8 {
+        return own;
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    uid.hash(&mut hasher);
+    digits(&format!("{:016x}", hasher.finish()))
+}
+
+/// The directory of a pod's logs; its name is that of the store, unless it would leave `logs`.
+pub(crate) fn logs_dir(data_dir: &Path, namespace: &str, name: &str, uid: &str) -> PathBuf {
+    let logs = data_dir.join("logs");
+    entry(&logs, &format!("{namespace}_{name}_{uid}")).unwrap_or_else(|| logs.join(short(uid)))
 }
 
 /// Removes directories and logs of pods that are not among `uids`: they were deleted while no node ran.
@@ -108,6 +121,23 @@ mod tests {
         let short = Path::new("/d");
         assert_eq!(pods_dir(short, Some(&runtime)), short.join("v"));
         assert_eq!(pods_dir(&long, None), long.join("v"));
+    }
+
+    #[test]
+    fn a_pod_of_any_name_has_directories_of_its_own() {
+        assert_eq!(short("12345678-9abc"), "12345678");
+        for uid in ["", "..", "/tmp", "zz"] {
+            let short = short(uid);
+            let hex = short.chars().all(|c| c.is_ascii_hexdigit());
+            assert!(short.len() == 8 && hex, "{uid} {short}");
+        }
+        let data = Path::new("/d");
+        let dir = |name: &str, uid: &str| logs_dir(data, "n", name, uid);
+        assert_eq!(dir("p", "u"), Path::new("/d/logs/n_p_u"));
+        for (name, uid) in [("/../../x", "u"), ("p", "/../../../x"), ("p/q", "u")] {
+            let found = dir(name, uid);
+            assert_eq!(found, data.join("logs").join(short(uid)), "{name} {uid}");
+        }
     }
 
     #[test]

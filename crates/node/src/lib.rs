@@ -16,6 +16,7 @@ mod no_effect;
 mod node;
 pub mod objects;
 pub mod paths;
+mod place;
 mod pod;
 pub mod ports;
 pub mod probe;

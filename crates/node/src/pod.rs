@@ -17,10 +17,12 @@ use crate::container::{self, PodContext, Restart, Stop};
 use crate::no_effect::Told;
 use crate::objects::{Objects, now};
 use crate::status::{self, ContainerState, waiting};
-use crate::{Options, account, addresses::Addresses, ground, seconds, volumes};
+use crate::{Options, account, addresses::Addresses, ground, place, seconds, volumes};
 
 /// Grace of every pod when the node ends.
 const NODE_GRACE: Duration = Duration::from_secs(5);
+/// Begins with a dot, which the name of a volume beside it cannot.
+pub(crate) const TMP: &str = ".tmp";
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What all pods share.
@@ -71,11 +73,12 @@ pub(crate) async fn run(
     };
     let uid = text(&pod, "/metadata/uid").to_owned();
     let directory = shared.pods_dir.join(ground::short(&uid));
-    let logs = shared.options.data_dir.join("logs").join(format!(
-        "{}_{}_{uid}",
+    let logs = ground::logs_dir(
+        &shared.options.data_dir,
         text(&pod, "/metadata/namespace"),
-        text(&pod, "/metadata/name")
-    ));
+        text(&pod, "/metadata/name"),
+        &uid,
+    );
     if ended(&pod) {
         tokio::select! {
             _ = object.wait_for(|pod| pod.as_ref().is_none_or(deleting)) => {}
@@ -246,7 +249,7 @@ async fn lifecycle(
 ) {
     let options = Arc::clone(&shared.options);
     let hosts = loop {
-        let made = volumes::make_dir(&directory.join("tmp")).map_err(|error| error.to_string());
+        let made = place::make_dir(&directory.join(TMP)).map_err(|error| error.to_string());
         let volumes_dir = directory.join("volumes");
         let prepared = match made {
             Ok(()) => volumes::prepare(&pod, &volumes_dir, &options, ip, &shared.objects)

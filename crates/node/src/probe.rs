@@ -1,6 +1,6 @@
 //! Probes: what they ask, and when.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -99,9 +99,7 @@ async fn http(
     client: &reqwest::Client,
 ) -> Result<(), String> {
     let port = port(&get["port"], container)?;
-    let host = get["host"]
-        .as_str()
-        .map_or_else(|| ip.to_string(), str::to_owned);
+    let host = asked(get, ip)?;
     let scheme = if get["scheme"] == "HTTPS" {
         "https"
     } else {
@@ -132,15 +130,47 @@ async fn http(
 
 async fn tcp(socket: &Value, container: &Value, ip: Ipv4Addr) -> Result<(), String> {
     let port = port(&socket["port"], container)?;
-    let ip = socket["host"]
-        .as_str()
-        .and_then(|host| host.parse().ok())
-        .unwrap_or(IpAddr::V4(ip));
-    let address = SocketAddr::new(ip, port);
+    let address = SocketAddr::from((asked(socket, ip)?, port));
     let connected = tokio::net::TcpStream::connect(address).await;
     connected
         .map(drop)
         .map_err(|error| format!("dial tcp {address}: {error}"))
+}
+
+/// The address that a probe or hook asks. It may name another than the pod's own, but of this
+/// instance only: a manifest must not make the node send requests to the machine's other servers.
+fn asked(action: &Value, ip: Ipv4Addr) -> Result<Ipv4Addr, String> {
+    let host = match action["host"].as_str() {
+        None | Some("") => return Ok(ip),
+        Some(host) => host,
+    };
+    let [first, block, ..] = ip.octets();
+    host.parse()
+        .ok()
+        .filter(|named: &Ipv4Addr| named.octets()[..2] == [first, block])
+        .ok_or_else(|| {
+            format!(
+                "host {host:?} is not asked: it is no address of this instance, \
+                 {first}.{block}.0.0/16; leave it out to ask the pod"
+            )
+        })
+}
+
+/// What stands against a probe or hook of `container` in its text, before it ever runs.
+pub(crate) fn refused(container: &Value, ip: Ipv4Addr) -> Option<String> {
+    let places = [
+        "/startupProbe",
+        "/readinessProbe",
+        "/livenessProbe",
+        "/lifecycle/preStop",
+    ];
+    places.iter().find_map(|place| {
+        let action = container.pointer(place)?;
+        let found = ["httpGet", "tcpSocket"]
+            .iter()
+            .find_map(|kind| asked(action.get(kind)?, ip).err())?;
+        Some(format!("{}: {found}", place.trim_start_matches('/')))
+    })
 }
 
 fn port(port: &Value, container: &Value) -> Result<u16, String> {
@@ -196,6 +226,31 @@ mod tests {
         let below = json!({"initialDelaySeconds": -1, "periodSeconds": -1, "timeoutSeconds": -5,
                            "failureThreshold": -1, "successThreshold": 0});
         assert_eq!(Schedule::of(&below), Schedule::of(&json!({})));
+    }
+
+    #[test]
+    fn a_probe_asks_addresses_of_this_instance_only() {
+        let ip = Ipv4Addr::new(127, 64, 1, 1);
+        for (host, wanted) in [
+            (json!(null), Some(ip)),
+            (json!(""), Some(ip)),
+            (json!("127.64.1.1"), Some(ip)),
+            (json!("127.64.200.9"), Some(Ipv4Addr::new(127, 64, 200, 9))),
+            (json!("127.0.0.1"), None),
+            (json!("127.65.1.1"), None),
+            (json!("localhost"), None),
+            (json!("169.254.169.254"), None),
+            (json!("127.64.1.1@example.org"), None),
+            (json!("::1"), None),
+        ] {
+            let found = asked(&json!({"host": host}), ip);
+            assert_eq!(found.clone().ok(), wanted, "{host} {found:?}");
+        }
+        let probe = |host: &str| json!({"livenessProbe": {"httpGet": {"host": host, "port": 1}}});
+        assert_eq!(refused(&probe("127.64.1.1"), ip), None);
+        let message = refused(&probe("10.0.0.1"), ip).unwrap();
+        assert!(message.starts_with("livenessProbe: host \"10.0.0.1\""), "{message}");
+        assert_eq!(refused(&json!({}), ip), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A container's process group, behind its shim.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::env::Environment;
+use crate::place;
 
 /// A running container. Dropping it ends the container and its descendants at once.
 pub(crate) struct Process {
@@ -26,12 +27,12 @@ impl Process {
         log: &Path,
     ) -> io::Result<Self> {
         if let Some(parent) = log.parent() {
-            crate::volumes::make_dir(parent)?;
+            place::make_dir(parent)?;
         }
         if log.exists() {
             fs::rename(log, previous(log))?;
         }
-        let output = OpenOptions::new().create(true).append(true).open(log)?;
+        let output = place::open_log(log)?;
         let errors = output.try_clone()?;
         let mut child = Command::new(program)
             .arg("node-shim")

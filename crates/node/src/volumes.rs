@@ -1,9 +1,7 @@
 //! Volumes of a pod as directories of this machine.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -11,7 +9,8 @@ use serde_json::Value;
 use crate::Options;
 use crate::env;
 use crate::objects::{Objects, ReadError};
-use crate::paths::{Mount, join_inside};
+use crate::paths::Mount;
+use crate::place::{self, Missing, entry, make_dir};
 
 /// A volume on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ pub async fn prepare(
             volume: name.to_owned(),
             message,
         };
-        let host = join_inside(directory, name)
+        let host = entry(directory, name)
             .ok_or_else(|| wrong("its name is not a file name".to_owned()))?;
         if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str) {
             if !options.allow_host_commands {
@@ -93,20 +92,17 @@ pub async fn prepare(
                     hosts.insert(name.to_owned(), volume);
                     continue;
                 }
-                join_inside(&options.data_dir.join("pvc").join(namespace), claim)
+                entry(&options.data_dir.join("pvc"), namespace)
+                    .and_then(|dir| entry(&dir, claim))
                     .ok_or_else(|| wrong("its claim is not a file name".to_owned()))?
             }
             None => host,
         };
         make_dir(&host).map_err(|error| wrong(error.to_string()))?;
         let files = content(volume, pod, namespace, ip, objects).await?;
-        for (path, bytes) in files {
-            let file = join_inside(&host, &path)
-                .ok_or_else(|| wrong(format!("path {path:?} leaves the volume")))?;
-            if let Some(parent) = file.parent() {
-                make_dir(parent).map_err(|error| wrong(error.to_string()))?;
-            }
-            fs::write(&file, bytes).map_err(|error| wrong(error.to_string()))?;
+        for (path, file) in files {
+            place::write(&host, &path, &file.bytes, file.mode)
+                .map_err(|error| wrong(error.to_string()))?;
         }
         let volume = Volume {
             path: host,
@@ -147,16 +143,13 @@ pub fn mounts(
         let host = &volume.path;
         let host = match mount["subPath"].as_str().filter(|path| !path.is_empty()) {
             Some(path) => {
-                let inner = join_inside(host, path)
-                    .ok_or_else(|| wrong(format!("subPath {path:?} leaves the volume")))?;
-                if !inner.exists() && !volume.read_only {
-                    make_dir(&inner).map_err(|error| wrong(error.to_string()))?;
-                }
-                let (real, base) = (inner.canonicalize(), host.canonicalize());
-                if !matches!((&real, &base), (Ok(real), Ok(base)) if real.starts_with(base)) {
-                    return Err(wrong(format!("subPath {path:?} leaves the volume")));
-                }
-                inner
+                let missing = if volume.read_only {
+                    Missing::Refuse
+                } else {
+                    Missing::Make
+                };
+                place::walk(host, Path::new(path), missing)
+                    .map_err(|error| wrong(format!("subPath {path:?}: {error}")))?
             }
             None => host.clone(),
         };
@@ -168,15 +161,28 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// Makes a directory that only this user may enter.
-pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+/// Files of a volume by path.
+type Files = BTreeMap<String, File>;
+
+struct File {
+    bytes: Vec<u8>,
+    mode: u32,
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+impl File {
+    /// `item` is what the manifest says of this file, `source` of all of them.
+    fn new(bytes: Vec<u8>, item: &Value, source: &Value, volume: &Value) -> Self {
+        let modes = [
+            &item["mode"],
+            &source["defaultMode"],
+            &volume["defaultMode"],
+        ];
+        Self {
+            bytes,
+            mode: place::owner_mode(modes.into_iter().find_map(Value::as_u64)),
+        }
+    }
+}
 
 async fn content(
     volume: &Value,
@@ -186,21 +192,15 @@ async fn content(
     objects: &Objects,
 ) -> Result<Files, ReadError> {
     let mut files = Files::new();
-    if let Some(source) = volume.get("configMap") {
-        files.extend(keyed(source, namespace, false, objects).await?);
-    } else if let Some(source) = volume.get("secret") {
-        files.extend(keyed(source, namespace, true, objects).await?);
-    } else if let Some(source) = volume.get("downwardAPI") {
-        files.extend(downward(source, pod, ip));
-    } else if let Some(source) = volume.get("projected") {
-        for source in source["sources"].as_array().into_iter().flatten() {
-            if let Some(source) = source.get("configMap") {
-                files.extend(keyed(source, namespace, false, objects).await?);
-            } else if let Some(source) = source.get("secret") {
-                files.extend(keyed(source, namespace, true, objects).await?);
-            } else if let Some(source) = source.get("downwardAPI") {
-                files.extend(downward(source, pod, ip));
-            }
+    let projected = &volume["projected"];
+    let parts = projected["sources"].as_array().into_iter().flatten();
+    for part in std::iter::once(volume).chain(parts) {
+        if let Some(source) = part.get("configMap") {
+            files.extend(keyed(source, projected, namespace, false, objects).await?);
+        } else if let Some(source) = part.get("secret") {
+            files.extend(keyed(source, projected, namespace, true, objects).await?);
+        } else if let Some(source) = part.get("downwardAPI") {
+            files.extend(downward(source, projected, pod, ip));
         }
     }
     Ok(files)
@@ -208,21 +208,29 @@ async fn content(
 
 async fn keyed(
     source: &Value,
+    volume: &Value,
     namespace: &str,
     secret: bool,
     objects: &Objects,
 ) -> Result<Files, ReadError> {
-    let mut data = objects.data(namespace, source, secret).await?;
+    let data = objects.data(namespace, source, secret).await?;
     let Some(items) = source["items"].as_array() else {
-        return Ok(data);
+        let file = |bytes| File::new(bytes, &Value::Null, source, volume);
+        return Ok(data
+            .into_iter()
+            .map(|(key, bytes)| (key, file(bytes)))
+            .collect());
     };
     let mut files = Files::new();
     for item in items {
         let key = item["key"].as_str().unwrap_or_default();
         let path = item["path"].as_str().unwrap_or_default();
-        match data.remove(key) {
+        match data.get(key) {
             Some(bytes) => {
-                files.insert(path.to_owned(), bytes);
+                files.insert(
+                    path.to_owned(),
+                    File::new(bytes.clone(), item, source, volume),
+                );
             }
             None if source["optional"] == true => {}
             None => {
@@ -238,7 +246,7 @@ async fn keyed(
     Ok(files)
 }
 
-fn downward(source: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
+fn downward(source: &Value, volume: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
     let items = source["items"].as_array();
     items
         .into_iter()
@@ -246,7 +254,8 @@ fn downward(source: &Value, pod: &Value, ip: Ipv4Addr) -> Files {
         .filter_map(|item| {
             let path = item["path"].as_str()?;
             let field = item.pointer("/fieldRef/fieldPath")?.as_str()?;
-            Some((path.to_owned(), env::field(pod, field, ip).into_bytes()))
+            let bytes = env::field(pod, field, ip).into_bytes();
+            Some((path.to_owned(), File::new(bytes, item, source, volume)))
         })
         .collect()
 }

@@ -9,7 +9,8 @@ use crate::env::{self, Environment};
 use crate::job::{self, Job, Surroundings};
 use crate::objects::ReadError;
 use crate::paths::{self, Mount};
-use crate::{EngineChoice, volumes};
+use crate::pod::TMP;
+use crate::{EngineChoice, probe, volumes};
 
 const FORBIDDEN_ENV: [&str; 4] = ["PATH", "HOME", "GLIBC_TUNABLES", "GCONV_PATH"];
 const MODEL_DIRS: [&str; 2] = ["HF_HOME", "HF_HUB_CACHE"];
@@ -55,6 +56,9 @@ pub(super) async fn prepare(
         Job::Skip(message) => return Ok(Prepared::Skip(message)),
         Job::NotRunnable(message) => return Ok(Prepared::Refused(message)),
     };
+    if let Some(message) = probe::refused(container, context.ip) {
+        return Ok(Prepared::Refused(message));
+    }
     if !options.allow_host_commands {
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             if container[probe].get("exec").is_some() {
@@ -123,7 +127,7 @@ fn surround(context: &PodContext, env: &mut Environment, real_engine: bool) {
     }
     env.set_default("PATH", path);
     env.set_default("HOME", context.directory.to_string_lossy());
-    env.set_default("TMPDIR", context.directory.join("tmp").to_string_lossy());
+    env.set_default("TMPDIR", context.directory.join(TMP).to_string_lossy());
     env.set_default("LANG", "C.UTF-8");
     env.set("WEIR_POD_IP", context.ip.to_string());
     if let Some(path) = &context.kubeconfig {

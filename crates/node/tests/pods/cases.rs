@@ -68,11 +68,11 @@ async fn files_and_variables_come_from_config_and_secret(world: &World) {
                         "data": {"key": "ZnJvbSBzZWNyZXQ="}}),
         )
         .await;
-    let script = "echo \"$(cat /config/renamed)|$(cat /secret/key)|$ONE|$P_key|$NAME|$PATH\"; exec sleep 1000";
+    let script = "echo \"$(cat /config/renamed)|$(cat /secret/key)|$ONE|$P_key|$NAME|$(stat -c %a /secret/key /config/renamed /secret \"$KUBECONFIG\" | tr '\\n' ' ')|$PATH\"; exec sleep 1000";
     let more = json!({
         "volumes": [
             {"name": "c", "configMap": {"name": "given", "items": [{"key": "key", "path": "renamed"}]}},
-            {"name": "s", "secret": {"secretName": "given"}},
+            {"name": "s", "secret": {"secretName": "given", "defaultMode": 0o440}},
         ],
         "container": {
             "volumeMounts": [{"name": "c", "mountPath": "/config"}, {"name": "s", "mountPath": "/secret"}],
@@ -86,8 +86,11 @@ async fn files_and_variables_come_from_config_and_secret(world: &World) {
     world.pod("reads", script, &more).await;
     let pod = world.until_running("reads").await;
     let log = world.log(&pod).await;
-    let expected = "from config|from secret|from secret|from config|reads|/usr/local/bin";
+    // Modes count for the owner only.
+    let expected =
+        "from config|from secret|from secret|from config|reads|400 600 700 600 |/usr/local/bin";
     assert!(log.starts_with(expected), "{log}");
+    assert_eq!(world.modes_of_logs(&pod), (0o700, 0o600));
     world.delete("reads", Some(0)).await;
     world.until_gone("reads").await;
 }
@@ -155,7 +158,8 @@ async fn what_ignores_the_order_to_end_is_killed(world: &World) {
 }
 
 async fn a_deletion_by_force_waits_for_nobody(world: &World) {
-    let more = with_claim(json!({"terminationGracePeriodSeconds": 3600}));
+    // As long as it can be: no clock reaches that far.
+    let more = with_claim(json!({"terminationGracePeriodSeconds": i64::MAX}));
     let script =
         "trap '' TERM; echo $$$$ > /shared/forced; echo deaf; while :; do sleep 0.05; done";
     world.pod("forced", script, &more).await;

@@ -147,12 +147,23 @@ impl World {
             .collect()
     }
 
-    /// Waits until the log of a pod's container has a line, and returns all of it.
-    pub(crate) async fn log(&self, pod: &Value) -> String {
+    fn logs(&self, pod: &Value) -> PathBuf {
         let text = |key: &str| pod["metadata"][key].as_str().unwrap().to_owned();
         let folder = format!("{}_{}_{}", text("namespace"), text("name"), text("uid"));
-        let path = self.data.path().join("logs").join(folder).join("c.log");
-        file(&path, |text| text.ends_with('\n')).await
+        self.data.path().join("logs").join(folder)
+    }
+
+    /// Waits until the log of a pod's container has a line, and returns all of it.
+    pub(crate) async fn log(&self, pod: &Value) -> String {
+        file(&self.logs(pod).join("c.log"), |text| text.ends_with('\n')).await
+    }
+
+    /// Modes of the directory of a pod's logs, and of the log in it.
+    pub(crate) fn modes_of_logs(&self, pod: &Value) -> (u32, u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let logs = self.logs(pod);
+        (mode(&logs), mode(&logs.join("c.log")))
     }
 
     /// The directory of a claim.
