@@ -1,6 +1,6 @@
 //! What a container runs here: decided by the first word of its command, then by its image.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -193,33 +193,21 @@ fn engine(rest: Vec<String>, around: Surroundings<'_>) -> Job {
 }
 
 fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surroundings<'_>) -> Job {
-    let rest = with_host(rest, around.ip);
-    if !around.allow_host_commands {
-        let inside = |path: &str| {
-            let path = PathBuf::from(path);
-            let straight = !path
-                .components()
-                .any(|part| part == std::path::Component::ParentDir);
-            straight
-                && around
-                    .mounts
-                    .iter()
-                    .any(|mount| path.starts_with(&mount.host))
-        };
-        match weir_vllm::parse_argv(&rest) {
-            Err(error) => {
-                return Job::NotRunnable(format!(
-                    "the engine's command line is not usable: {error}"
-                ));
-            }
-            Ok(parsed) => {
-                if let Some(refused) = weir_vllm::safety::refused(&parsed, &inside).first() {
-                    return Job::NotRunnable(format!(
-                        "{refused}; --allow-host-commands lifts this"
-                    ));
-                }
-            }
-        }
+    let mut rest = with_host(rest, around.ip);
+    let parsed = weir_vllm::parse_argv(&rest);
+    // A beginning of the name is the flag too; of several hosts the last one counts.
+    let own = around.ip.to_string();
+    let host = parsed.as_ref().ok().and_then(|parsed| parsed.value("host"));
+    if host.is_some_and(|host| host != own && is_the_pod(host)) {
+        rest.extend(["--host".to_owned(), own]);
+    }
+    if !around.allow_host_commands
+        && let Some(message) = parsed.map_or_else(
+            |error| Some(format!("the engine's command line is not usable: {error}")),
+            |parsed| refused(&parsed, around),
+        )
+    {
+        return Job::NotRunnable(message);
     }
     let mut argv = vec![program.to_string_lossy().into_owned()];
     argv.extend(rest);
@@ -229,16 +217,50 @@ fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surrounding
     }
 }
 
-/// Puts the pod's address in place of a missing or unspecified `--host`.
+/// What of a real engine's command line needs `--allow-host-commands`.
+fn refused(parsed: &weir_vllm::ServeArgs, around: Surroundings<'_>) -> Option<String> {
+    let own = around.ip.to_string();
+    if let Some(host) = parsed.value("host")
+        && host != own
+        && !is_the_pod(host)
+    {
+        return Some(format!(
+            "--host {host:?} is not the pod's address {own}; leave it out, or --allow-host-commands lifts this"
+        ));
+    }
+    let inside = |path: &str| {
+        let path = PathBuf::from(path);
+        let straight = !path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir);
+        let mut mounts = around.mounts.iter();
+        straight && mounts.any(|mount| path.starts_with(&mount.host))
+    };
+    let refused = weir_vllm::safety::refused(parsed, &inside);
+    let first = refused.first()?;
+    Some(format!("{first}; --allow-host-commands lifts this"))
+}
+
+/// Whether a host stands for the pod itself: every address of it, or its own loopback. On one network
+/// for all pods, the second pod could not listen there, and no probe would find the first.
+fn is_the_pod(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let own = bare.parse::<IpAddr>().is_ok_and(|address| {
+        let address = address.to_canonical();
+        address.is_unspecified() || address.is_loopback()
+    });
+    own || bare.is_empty() || bare.eq_ignore_ascii_case("localhost")
+}
+
+/// Puts the pod's address in place of a missing `--host`, or one that [stands for the pod](is_the_pod).
 fn with_host(words: Vec<String>, ip: Ipv4Addr) -> Vec<String> {
-    let unspecified = |host: &str| matches!(host, "" | "0.0.0.0" | "::" | "[::]");
     let mut out: Vec<String> = Vec::with_capacity(words.len() + 2);
     let mut seen = false;
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         if let Some(host) = word.strip_prefix("--host=") {
             seen = true;
-            out.push(if unspecified(host) {
+            out.push(if is_the_pod(host) {
                 format!("--host={ip}")
             } else {
                 word
@@ -247,7 +269,7 @@ fn with_host(words: Vec<String>, ip: Ipv4Addr) -> Vec<String> {
             seen = true;
             let host = words.next().unwrap_or_default();
             out.push(word);
-            out.push(if unspecified(&host) {
+            out.push(if is_the_pod(&host) {
                 ip.to_string()
             } else {
                 host
@@ -343,10 +365,30 @@ mod tests {
                 json!({"command": ["vllm", "serve", "m", "--host=0.0.0.0"]}),
                 "/usr/bin/vllm serve m --host=127.64.1.1",
             ),
+            (
+                json!({"command": ["vllm", "serve", "m", "--host", "localhost"]}),
+                "/usr/bin/vllm serve m --host 127.64.1.1",
+            ),
+            (
+                json!({"command": ["vllm", "serve", "m", "--host=127.0.0.1", "--host", "[::1]"]}),
+                "/usr/bin/vllm serve m --host=127.64.1.1 --host 127.64.1.1",
+            ),
+            (
+                json!({"command": ["vllm", "serve", "m", "--host=::ffff:0.0.0.0"]}),
+                "/usr/bin/vllm serve m --host=127.64.1.1",
+            ),
+            (
+                json!({"command": ["vllm", "serve", "m", "--host", "192.0.2.1"]}),
+                "not: --host \"192.0.2.1\" is not the pod's address 127.64.1.1; leave it out, or --allow-host-commands lifts this",
+            ),
         ];
         for (container, wanted) in rows {
             assert_eq!(line(job(&container, &vllm, false)), wanted, "{container}");
         }
+        // The beginning of a flag's name is the flag.
+        let short = json!({"command": ["vllm", "serve", "m", "--hos", "0.0.0.0"]});
+        let last = line(job(&short, &vllm, false));
+        assert!(last.ends_with(" --host 127.64.1.1"), "{last}");
         let local = json!({"name": "storage-initializer", "args": ["file:///m", "/v"]});
         assert_eq!(line(job(&local, &vllm, false)), "link: /m /v");
         let unsafe_flag = json!({"command": ["vllm", "serve", "m", "--trust-remote-code"]});
