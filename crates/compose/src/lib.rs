@@ -3,9 +3,12 @@
 //! [`select`] says which presets a service asks for, [`compose`] merges them in order (the service
 //! wins over all) and then evaluates the templates in the merged spec's strings.
 
+mod combine;
 mod origin;
 pub mod presets;
 mod render;
+
+pub use combine::{CombineError, Combined, Naming, Source, WELL_KNOWN, combine};
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

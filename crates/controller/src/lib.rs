@@ -8,7 +8,6 @@ mod cache;
 mod certificate;
 mod combine;
 mod events;
-mod globals;
 mod reconcile;
 mod snapshot;
 mod watch;
@@ -80,15 +79,8 @@ pub enum Error {
         cause: String,
     },
     /// The global configuration cannot be read.
-    #[error("failed to load ConfigMap {name}: key {key}: {cause}")]
-    Globals {
-        /// `namespace/name`.
-        name: String,
-        /// Key in it.
-        key: &'static str,
-        /// The cause.
-        cause: String,
-    },
+    #[error(transparent)]
+    Globals(#[from] weir_plan::SettingsError),
     /// A wanted name is taken by something else.
     #[error(
         "{kind} {name} exists and is not controlled by this service: rename the service or delete the object"

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
-use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, annotation, condition, kind, reason};
-use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput};
+use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, condition, kind, reason};
+use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, Settings, StatusInput};
 
 use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
-use crate::globals::Settings;
 use crate::snapshot::{self, Children};
 use crate::{Context, Error, api_code, certificate, combine};
 
@@ -57,11 +56,11 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
     let map = context
         .cache
         .get(kind::CONFIG_MAP, system, GLOBAL_CONFIG_MAP)?;
-    let settings = match Settings::read(map.as_deref(), &context.options) {
+    let settings = match Settings::read(map.as_deref(), system) {
         Ok(settings) => settings,
         Err(error) => {
             report_failure(context, &service, &error.to_string(), false).await;
-            return Err(error);
+            return Err(error.into());
         }
     };
     let pinned = pinned(&live, context);
@@ -140,7 +139,7 @@ fn pinned(live: &Value, context: &Context) -> BTreeMap<String, String> {
             ))
         })
         .collect();
-    for suffix in combine::WELL_KNOWN {
+    for suffix in weir_compose::WELL_KNOWN {
         let name = || format!("{}{suffix}", context.options.config_prefix);
         pinned
             .entry(format!("serving.kserve.io/{suffix}"))
@@ -181,14 +180,10 @@ async fn work(
 
     let names = ChildNames::new(&service.name);
     let mut facts = Facts {
-        tls: settings.tls,
-        storage: settings.storage.clone(),
-        model_header: settings.model_header.clone(),
-        model_routing: settings.model_routing,
         deployment: children
             .get(kind::DEPLOYMENT, &names.deployment())
             .map(|deployment| deployment.as_ref().clone()),
-        ..Facts::default()
+        ..settings.facts()
     };
     let account = spec
         .pointer("/template/serviceAccountName")
@@ -281,16 +276,11 @@ fn read_router(
     observed.gateways = weir_plan::observed_gateways_of(&of_routes, spec, &service.namespace);
     snapshot::gateways(&context.cache, &mut observed.gateways)?;
     let refers = spec.pointer("/router/gateway/refs/0").is_some();
-    let opts_out = |gateway: &ObservedGateway| {
-        let annotations = gateway
-            .object
-            .as_ref()
-            .and_then(|object| object.pointer("/metadata/annotations"));
-        annotations
-            .and_then(|all| all.get(annotation::MODEL_BASED_ROUTING))
-            .is_some_and(|value| value == "false")
-    };
-    facts.gateway_opts_out = refers && observed.gateways.iter().any(opts_out);
+    facts.gateway_opts_out = refers
+        && observed
+            .gateways
+            .iter()
+            .any(|gateway| gateway.object.as_ref().is_some_and(weir_plan::opts_out));
     Ok(())
 }
 
@@ -328,7 +318,9 @@ async fn write_route(
     observed: &mut Observed,
 ) -> Result<(), Error> {
     let planned = observed.planned_route.clone();
-    if let Some(failure) = not_served(context, spec, planned.is_some()) {
+    if let Some(failure) =
+        weir_plan::not_served(spec, planned.is_some(), |kind| context.cache.served(kind))
+    {
         observed.router = Outcome::Failed(failure);
         return Ok(());
     }
@@ -356,37 +348,6 @@ async fn write_route(
             Err(error)
         }
     }
-}
-
-/// Names the kinds of the Gateway API that the service needs and the cluster does not have.
-fn not_served(context: &Context, spec: &Value, route_planned: bool) -> Option<Failure> {
-    let uses_routes = route_planned || spec.pointer("/router/route/http/refs/0").is_some();
-    let uses_gateways = route_planned || spec.pointer("/router/gateway/refs/0").is_some();
-    let needed = [
-        (uses_gateways, kind::GATEWAY),
-        (uses_routes, kind::HTTP_ROUTE),
-    ];
-    let missing = needed
-        .into_iter()
-        .filter(|(used, kind)| *used && !context.cache.served(*kind));
-    let missing: Vec<&str> = missing.map(|(_, kind)| kind.kind).collect();
-    let (condition, reason) = if uses_routes {
-        (
-            condition::HTTP_ROUTES_READY,
-            reason::HTTP_ROUTE_RECONCILE_ERROR,
-        )
-    } else {
-        (condition::GATEWAYS_READY, reason::GATEWAYS_NOT_READY)
-    };
-    (!missing.is_empty()).then(|| Failure {
-        condition,
-        reason,
-        message: format!(
-            "this cluster does not serve {} of {}: install the Gateway API",
-            missing.join(" and "),
-            kind::GATEWAY.api_version()
-        ),
-    })
 }
 
 fn failed(condition: &'static str, reason: &'static str, error: &dyn std::fmt::Display) -> Outcome {

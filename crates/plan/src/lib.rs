@@ -5,6 +5,7 @@
 
 mod accelerators;
 mod route;
+mod settings;
 mod status;
 mod storage;
 mod workload;
@@ -14,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use weir_api::names::{self, label};
 
-pub use route::{attach_gateways, check_gateways, parents};
+pub use route::{attach_gateways, check_gateways, not_served, opts_out, parents};
+pub use settings::{Settings, SettingsError};
 pub use status::{
     Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
     stopped_status,

@@ -1,7 +1,7 @@
 //! The managed HTTPRoute.
 
 use serde_json::{Value, json};
-use weir_api::names::{ChildNames, annotation, condition, kind, reason, value};
+use weir_api::names::{ChildNames, Kind, annotation, condition, kind, reason, value};
 
 use crate::{
     Error, Facts, Failure, ModelRouting, ObservedGateway, ServiceIdentity, items, present, text,
@@ -190,5 +190,50 @@ pub fn check_gateways(
             format!("Managed HTTPRoute references non-existent Gateway {namespace}/{name}")
         };
         failure(condition::HTTP_ROUTES_READY, lost.map(tell).collect())
+    })
+}
+
+/// Whether a gateway declines model-based routing by its annotation.
+#[must_use]
+pub fn opts_out(gateway: &Value) -> bool {
+    let annotations = gateway.pointer("/metadata/annotations");
+    annotations
+        .and_then(|all| all.get(annotation::MODEL_BASED_ROUTING))
+        .is_some_and(|value| value == "false")
+}
+
+/// Names the kinds of the Gateway API that the service needs and the cluster does not have.
+#[must_use]
+pub fn not_served(
+    spec: &Value,
+    route_planned: bool,
+    served: impl Fn(Kind) -> bool,
+) -> Option<Failure> {
+    let uses_routes = route_planned || spec.pointer("/router/route/http/refs/0").is_some();
+    let uses_gateways = route_planned || spec.pointer("/router/gateway/refs/0").is_some();
+    let needed = [
+        (uses_gateways, kind::GATEWAY),
+        (uses_routes, kind::HTTP_ROUTE),
+    ];
+    let missing = needed
+        .into_iter()
+        .filter(|(used, kind)| *used && !served(*kind));
+    let missing: Vec<&str> = missing.map(|(_, kind)| kind.kind).collect();
+    let (condition, reason) = if uses_routes {
+        (
+            condition::HTTP_ROUTES_READY,
+            reason::HTTP_ROUTE_RECONCILE_ERROR,
+        )
+    } else {
+        (condition::GATEWAYS_READY, reason::GATEWAYS_NOT_READY)
+    };
+    (!missing.is_empty()).then(|| Failure {
+        condition,
+        reason,
+        message: format!(
+            "this cluster does not serve {} of {}: install the Gateway API",
+            missing.join(" and "),
+            kind::GATEWAY.api_version()
+        ),
     })
 }

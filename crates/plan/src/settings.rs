@@ -2,34 +2,56 @@
 
 use serde_json::Value;
 use weir_api::names::{DEFAULT_GATEWAY, GLOBAL_CONFIG_MAP};
-use weir_plan::{ModelRouting, StorageInitializer};
+use weir_compose::Globals;
 
-use crate::{Error, Options};
+use crate::{Facts, ModelRouting, StorageInitializer};
+
+/// A key of the ConfigMap that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to load ConfigMap {name}: key {key}: {cause}")]
+pub struct SettingsError {
+    /// `namespace/name`.
+    pub name: String,
+    /// Key in it.
+    pub key: &'static str,
+    /// The cause.
+    pub cause: String,
+}
 
 /// What the ConfigMap says, or its defaults.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Settings {
-    pub(crate) gateway_namespace: String,
-    pub(crate) gateway_name: String,
-    pub(crate) url_scheme: String,
-    pub(crate) tls: bool,
-    pub(crate) model_header: String,
-    pub(crate) model_routing: ModelRouting,
-    pub(crate) storage: StorageInitializer,
+pub struct Settings {
+    /// Namespace of the default gateway.
+    pub gateway_namespace: String,
+    /// Name of the default gateway.
+    pub gateway_name: String,
+    /// Scheme of published URLs.
+    pub url_scheme: String,
+    /// Whether gateway, picker and pods speak TLS to each other.
+    pub tls: bool,
+    /// Header of model-based routing.
+    pub model_header: String,
+    /// When model-based routing applies.
+    pub model_routing: ModelRouting,
+    /// How models are downloaded.
+    pub storage: StorageInitializer,
 }
 
 impl Settings {
     /// Reads the ConfigMap's `data`; without a ConfigMap everything is default.
-    pub(crate) fn read(config_map: Option<&Value>, options: &Options) -> Result<Self, Error> {
-        let part = |key: &'static str| -> Result<Value, Error> {
+    ///
+    /// # Errors
+    /// When a key does not hold JSON.
+    pub fn read(config_map: Option<&Value>, system_namespace: &str) -> Result<Self, SettingsError> {
+        let part = |key: &'static str| -> Result<Value, SettingsError> {
             let text = config_map
                 .and_then(|map| map.pointer(&format!("/data/{key}")))
                 .and_then(Value::as_str);
             let Some(text) = text else {
                 return Ok(Value::Null);
             };
-            serde_json::from_str(text).map_err(|error| Error::Globals {
-                name: format!("{}/{GLOBAL_CONFIG_MAP}", options.system_namespace),
+            serde_json::from_str(text).map_err(|error| SettingsError {
+                name: format!("{system_namespace}/{GLOBAL_CONFIG_MAP}"),
                 key,
                 cause: error.to_string(),
             })
@@ -48,7 +70,7 @@ impl Settings {
             Some((namespace, name)) if !name.contains('/') => {
                 (namespace.to_owned(), name.to_owned())
             }
-            _ => (options.system_namespace.clone(), gateway),
+            _ => (system_namespace.to_owned(), gateway),
         };
         let defaults = StorageInitializer::default();
         Ok(Self {
@@ -80,5 +102,27 @@ impl Settings {
                 memory_limit: text(&storage, "memoryLimit", &defaults.memory_limit),
             },
         })
+    }
+    /// What the templates may know of them.
+    #[must_use]
+    pub fn globals(&self) -> Globals {
+        Globals {
+            gateway_name: self.gateway_name.clone(),
+            gateway_namespace: self.gateway_namespace.clone(),
+            model_header: self.model_header.clone(),
+            tls: self.tls,
+        }
+    }
+
+    /// The facts that they settle; the others are as nobody had looked.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            tls: self.tls,
+            storage: self.storage.clone(),
+            model_header: self.model_header.clone(),
+            model_routing: self.model_routing,
+            ..Facts::default()
+        }
     }
 }

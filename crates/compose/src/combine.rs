@@ -1,0 +1,224 @@
+//! Which configs a service has, and what they and the service come to.
+//!
+//! The controller asks its cache for configs, `weir render` the files that it was given; everything else is
+//! decided here, so that both come to the same spec.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weir_api::names::{PRESET_PREFIX, SYSTEM_NAMESPACE};
+
+use crate::{Config, Effective, Globals, compose, presets, select};
+
+/// Suffixes of the preset names that are pinned per service.
+pub const WELL_KNOWN: [&str; 14] = [
+    "config-llm-decode-template",
+    "config-llm-decode-worker-data-parallel",
+    "config-llm-decode-worker-pipeline-parallel",
+    "config-llm-prefill-template",
+    "config-llm-prefill-worker-data-parallel",
+    "config-llm-prefill-worker-pipeline-parallel",
+    "config-llm-router-route",
+    "config-llm-scheduler",
+    "config-llm-scheduler-latency-predictor",
+    "config-llm-template",
+    "config-llm-tokenizer",
+    "config-llm-tracing",
+    "config-llm-worker-data-parallel",
+    "config-llm-worker-pipeline-parallel",
+];
+
+/// Where configs are looked for, and under which names.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// Namespace of shared configs.
+    pub system_namespace: String,
+    /// Prefix of preset names.
+    pub config_prefix: String,
+    /// Preset names that the service is pinned to, by annotation.
+    pub pinned: BTreeMap<String, String>,
+}
+
+impl Default for Naming {
+    fn default() -> Self {
+        Self {
+            system_namespace: SYSTEM_NAMESPACE.to_owned(),
+            config_prefix: PRESET_PREFIX.to_owned(),
+            pinned: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a config is to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The service's shape asked for it.
+    Preset,
+    /// The service names it in `baseRefs`.
+    UserRef,
+}
+
+impl Source {
+    /// As in `status.appliedConfigs`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preset => "Preset",
+            Self::UserRef => "UserRef",
+        }
+    }
+}
+
+/// The effective spec and the layers that it came from.
+#[derive(Clone, Debug)]
+pub struct Combined {
+    /// The spec and the origin of its leaves.
+    pub effective: Effective,
+    /// The configs below the service, in merge order.
+    pub layers: Vec<(Source, Config)>,
+}
+
+/// Why there is no effective spec; `E` is what the search for configs fails with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CombineError<E> {
+    /// The search failed.
+    #[error("{0}")]
+    Search(E),
+    /// Nowhere is a config of that name.
+    #[error(
+        "LLMInferenceServiceConfig \"{name}\" not found in namespaces [{namespace} {system_namespace}]"
+    )]
+    NotFound {
+        /// The config.
+        name: String,
+        /// Namespace of the service.
+        namespace: String,
+        /// Namespace of shared configs.
+        system_namespace: String,
+        /// Its place in `spec.baseRefs`; none for a preset.
+        base: Option<usize>,
+    },
+    /// The layers do not go together.
+    #[error("{0}")]
+    Compose(crate::Error),
+}
+
+/// Finds the presets and base references of `service` and combines them with it. `find` answers with the
+/// stored config object of a namespace and name.
+///
+/// # Errors
+/// When a config is missing, the layers do not go together or the search fails.
+pub fn combine<E>(
+    service: &Value,
+    globals: &Globals,
+    naming: &Naming,
+    mut find: impl FnMut(&str, &str) -> Result<Option<Value>, E>,
+) -> Result<Combined, CombineError<E>> {
+    let mut service = service.clone();
+    let namespace = service
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let mut look = |name: &str, base: Option<usize>| {
+        search(naming, &namespace, name, &mut find)
+            .map_err(CombineError::Search)?
+            .ok_or_else(|| CombineError::NotFound {
+                name: name.to_owned(),
+                namespace: namespace.clone(),
+                system_namespace: naming.system_namespace.clone(),
+                base,
+            })
+    };
+    let mut bases = Vec::new();
+    let references = service.pointer("/spec/baseRefs").and_then(Value::as_array);
+    for (index, one) in references.into_iter().flatten().enumerate() {
+        bases.push(look(one["name"].as_str().unwrap_or_default(), Some(index))?);
+    }
+    yield_default_name(&mut service, &bases);
+    // What any base reference turns on counts as on; presets take no part in this.
+    let mut detection = service.clone();
+    for base in &bases {
+        weir_merge::json_merge_patch(&mut detection["spec"], &base.spec);
+    }
+    let mut layers = Vec::new();
+    for suffix in select(&detection) {
+        let current = format!("{}{suffix}", naming.config_prefix);
+        let pinned = naming.pinned.get(&format!("serving.kserve.io/{suffix}"));
+        // The route preset always follows the current prefix.
+        let name = pinned
+            .filter(|_| suffix != "config-llm-router-route")
+            .unwrap_or(&current);
+        layers.push((Source::Preset, look(name, None)?));
+    }
+    layers.extend(bases.into_iter().map(|base| (Source::UserRef, base)));
+    let configs: Vec<Config> = layers.iter().map(|(_, config)| config.clone()).collect();
+    let effective = compose(&service, &configs, globals).map_err(CombineError::Compose)?;
+    Ok(Combined { effective, layers })
+}
+
+/// A model name that only stands for "the service's name" gives way to one of a base reference.
+fn yield_default_name(service: &mut Value, bases: &[Config]) {
+    let model = service
+        .pointer("/spec/model/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let defaulted = model.is_empty() || service["metadata"]["name"] == model;
+    let supplied = bases.iter().any(|base| {
+        base.spec
+            .pointer("/model/name")
+            .is_some_and(Value::is_string)
+    });
+    if defaulted
+        && supplied
+        && let Some(model) = service
+            .pointer_mut("/spec/model")
+            .and_then(Value::as_object_mut)
+    {
+        model.remove("name");
+    }
+}
+
+/// The config in the service's namespace, else in the system's, else the one that this program carries.
+fn search<E>(
+    naming: &Naming,
+    namespace: &str,
+    name: &str,
+    find: &mut impl FnMut(&str, &str) -> Result<Option<Value>, E>,
+) -> Result<Option<Config>, E> {
+    let mut terminating = None;
+    for namespace in [namespace, naming.system_namespace.as_str()] {
+        let Some(found) = find(namespace, name)? else {
+            continue;
+        };
+        let config = Config {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            spec: found.get("spec").cloned().unwrap_or_else(|| json!({})),
+        };
+        if found.pointer("/metadata/deletionTimestamp").is_none() {
+            return Ok(Some(config));
+        }
+        terminating = terminating.or(Some(config));
+    }
+    Ok(terminating.or_else(|| carried(naming, name)))
+}
+
+/// The preset of this program that has the name, in the system's namespace.
+fn carried(naming: &Naming, name: &str) -> Option<Config> {
+    let suffix = suffix(naming, name)?;
+    Some(Config {
+        name: name.to_owned(),
+        namespace: naming.system_namespace.clone(),
+        spec: presets::find(suffix)?.spec.clone(),
+    })
+}
+
+fn suffix<'a>(naming: &Naming, name: &'a str) -> Option<&'a str> {
+    let prefixes = [naming.config_prefix.as_str(), PRESET_PREFIX];
+    let suffix = prefixes
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    WELL_KNOWN.contains(&suffix).then_some(suffix)
+}
