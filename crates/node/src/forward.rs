@@ -1,6 +1,7 @@
 //! A TCP forwarder for each port of each Service with a ClusterIP of this instance.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,10 @@ use crate::objects::{Objects, core};
 /// Most connections that one forwarder carries at once.
 const CONNECTIONS: usize = 1024;
 const CONNECT: Duration = Duration::from_secs(2);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The forwarder of a Service that is just replaced gives its address back within this time.
+const TOLD_FROM: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
@@ -90,24 +95,22 @@ pub(crate) async fn run(client: Client, loopback_block: u8, shutdown: Cancellati
             if running.contains_key(&(address, target.clone())) {
                 continue;
             }
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    let stop = shutdown.child_token();
-                    running.insert((address, target.clone()), stop.clone());
-                    tasks.spawn(serve(listener, target, sets.clone(), stop));
-                }
-                Err(error) => {
-                    let message = format!("no forwarder on {address}: {error}");
+            let stop = shutdown.child_token();
+            running.insert((address, target.clone()), stop.clone());
+            let mut service = service.clone();
+            service["kind"] = Value::from("Service");
+            let (objects, sets) = (objects.clone(), sets.clone());
+            tasks.spawn(async move {
+                let failed = async |error: std::io::Error| {
                     tracing::warn!(%address, %error, "Service port not forwarded");
-                    let mut service = service.clone();
-                    service["kind"] = Value::from("Service");
-                    objects
-                        .event(&service, true, "ForwarderFailed", &message)
-                        .await;
-                    // Known, so that the event is not repeated with every change.
-                    running.insert((address, target), CancellationToken::new());
+                    let message = format!("no forwarder on {address}: {error}");
+                    let reason = "ForwarderFailed";
+                    objects.event(&service, true, reason, &message).await;
+                };
+                if let Some(listener) = bind(address, &stop, failed).await {
+                    serve(listener, target, sets, stop, CONNECTIONS).await;
                 }
-            }
+            });
         }
     }
     tasks.shutdown().await;
@@ -148,9 +151,50 @@ fn targets(service: &Value, block: u8) -> impl Iterator<Item = (SocketAddr, Targ
     })
 }
 
-async fn serve(listener: TcpListener, target: Target, sets: EndpointSets, stop: CancellationToken) {
+/// Tries until the address is free; `None` when it is not wanted any more. `failed` hears of the first
+/// failure that is not only an earlier forwarder on its way out.
+async fn bind(
+    address: SocketAddr,
+    stop: &CancellationToken,
+    failed: impl AsyncFnOnce(std::io::Error),
+) -> Option<TcpListener> {
+    let mut failed = Some(failed);
+    let mut wait = FIRST_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if failed.is_none() {
+                    tracing::info!(%address, "Service port forwarded at last");
+                }
+                return Some(listener);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && wait < TOLD_FROM => {}
+            Err(error) => {
+                if let Some(failed) = failed.take() {
+                    failed(error).await;
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Forwards at most `bound` connections at once; those beyond are closed, counted and told, the log
+/// only at the powers of two.
+async fn serve(
+    listener: TcpListener,
+    target: Target,
+    sets: EndpointSets,
+    stop: CancellationToken,
+    bound: usize,
+) {
+    let mut refused: u64 = 0;
     let turn = Arc::new(AtomicUsize::new(0));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(bound));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -163,6 +207,15 @@ async fn serve(listener: TcpListener, target: Target, sets: EndpointSets, stop: 
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            refused += 1;
+            if refused.is_power_of_two() {
+                let Target {
+                    namespace,
+                    service,
+                    port,
+                } = &target;
+                tracing::warn!(%namespace, %service, port, bound, refused, "Connection beyond the bound closed");
+            }
             continue;
         };
         let endpoints = sets.ready(&target.namespace, &target.service, target.port);
@@ -185,5 +238,52 @@ async fn forward(mut client: TcpStream, endpoints: &[SocketAddr], first: usize) 
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_address_is_told_once_and_taken_when_it_is_free() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (told, holder) = (RefCell::new(Vec::new()), RefCell::new(Some(holder)));
+        let failed = async |error: std::io::Error| {
+            told.borrow_mut().push(error.kind());
+            holder.take();
+        };
+        let listener = bind(address, &stop, failed).await.unwrap();
+        assert_eq!(listener.local_addr().unwrap(), address);
+        assert_eq!(*told.borrow(), [ErrorKind::AddrInUse]);
+        // Taken again, by the listener; nobody wants it any more.
+        let failed = async |_| stop.cancel();
+        assert!(bind(address, &stop, failed).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = Target {
+            namespace: "n".into(),
+            service: "s".into(),
+            port: 1,
+        };
+        let stop = CancellationToken::new();
+        let sets = EndpointSets::fixed(weir_discovery::Snapshot::default());
+        let client = async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            // The end of the stream, or a reset.
+            let _ = client.read(&mut [0]).await;
+            stop.cancel();
+        };
+        tokio::join!(serve(listener, target, sets, stop.clone(), 0), client);
     }
 }
