@@ -18,7 +18,7 @@ fn kubectl_sees_and_changes_a_service() {
         "wait",
         "--for=condition=Ready",
         "llmisvc/basic-llm",
-        "--timeout=60s",
+        "--timeout=120s",
     ]);
     let columns = weir.kubectl_ok(&["get", "llmisvc"]);
     for word in ["NAME", "URL", "READY", "AGE", "basic-llm", "True"] {
@@ -37,7 +37,7 @@ fn kubectl_sees_and_changes_a_service() {
         "rollout",
         "status",
         "deployment/basic-llm-kserve",
-        "--timeout=60s",
+        "--timeout=120s",
     ]);
     let described = weir.kubectl_ok(&["describe", "llmisvc", "basic-llm"]);
     assert!(described.contains("Conditions"), "{described}");
@@ -86,7 +86,7 @@ fn kubectl_sees_and_changes_a_service() {
         manifest,
     ]);
 
-    weir.kubectl_ok(&["delete", "llmisvc", "basic-llm", "--timeout=60s"]);
+    weir.kubectl_ok(&["delete", "llmisvc", "basic-llm", "--timeout=120s"]);
     weir.kubectl_until(
         &["get", "deploy,rs,pods,svc,httproute", "-o", "name"],
         |text| !text.contains("basic-llm"),
@@ -154,7 +154,7 @@ fn logs_are_followed() {
         follow.try_wait().unwrap().is_none(),
         "logs -f ended by itself"
     );
-    weir.kubectl_ok(&["delete", "llmisvc", "basic-llm", "--timeout=60s"]);
+    weir.kubectl_ok(&["delete", "llmisvc", "basic-llm", "--timeout=120s"]);
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut lines, &mut rest).unwrap();
     follow.wait().unwrap();
@@ -191,7 +191,7 @@ fn a_scale_stays_where_the_service_names_no_replicas() {
         "wait",
         "--for=condition=Ready",
         "llmisvc/basic-llm",
-        "--timeout=60s",
+        "--timeout=120s",
     ]);
     weir.kubectl_until(&replicas, |text| text == "3/3");
 }
