@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use weir_api::names::PRESET_PREFIX;
+use weir_manifest::Document;
 
 use crate::Config;
 
@@ -36,6 +38,28 @@ pub fn all() -> &'static [Config] {
 /// Returns the preset whose name ends in `suffix`, such as `config-llm-template`.
 pub fn find(suffix: &str) -> Option<&'static Config> {
     all().iter().find(|preset| preset.name.ends_with(suffix))
+}
+
+/// The preset files with positions, for those who ask where something stands. A preset of the name
+/// `kserve-NAME` is the file `presets/NAME.yaml`.
+static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
+    let each = TEXTS.iter().zip(all()).filter_map(|(text, preset)| {
+        let name = preset
+            .name
+            .strip_prefix(PRESET_PREFIX)
+            .unwrap_or(&preset.name);
+        weir_manifest::parse(text, &format!("presets/{name}.yaml")).ok()
+    });
+    each.flatten().collect()
+});
+
+/// Returns the file of the preset whose name ends in `suffix`.
+pub fn document(suffix: &str) -> Option<&'static Document> {
+    let is = |document: &&Document| {
+        let name = document.value["metadata"]["name"].as_str();
+        name.is_some_and(|name| name.ends_with(suffix))
+    };
+    DOCUMENTS.iter().find(is)
 }
 
 #[cfg(test)]
