@@ -178,8 +178,13 @@ impl Controllers {
             "spec": {"replicas": 0, "selector": selector, "template": pod_template,
                      "minReadySeconds": spec["minReadySeconds"].as_i64().unwrap_or(0)},
         });
-        let made = self.create(Kind::ReplicaSet, set).await;
+        let made = self.create(Kind::ReplicaSet, set.clone()).await;
         if matches!(&made, Err(error) if error.is_taken()) {
+            let live = self.live(Kind::ReplicaSet, &set).await?;
+            if is_own(&live, deployment) {
+                // Made before; only the cache did not know. One on its way out must be gone first.
+                return if deleting(&live) { made } else { Ok(live) }.map(Arc::new);
+            }
             // Another template has the name: the next try adds the count to what is hashed.
             let mut status = deployment["status"].clone();
             status["collisionCount"] = json!(collisions + 1);
@@ -273,6 +278,12 @@ impl Controllers {
     }
 }
 
+/// Whether a set is that of the Deployment's present template.
+fn is_own(set: &Value, deployment: &Value) -> bool {
+    let template = |object: &Value| object["spec"]["template"].clone();
+    controlled_by(set, uid(deployment)) && template::same(&template(set), &template(deployment))
+}
+
 fn copied(deployment: &Value) -> Map<String, Value> {
     let all = deployment.pointer("/metadata/annotations");
     all.and_then(Value::as_object)
@@ -330,6 +341,25 @@ mod tests {
         Set {
             wanted,
             ..Set::default()
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_by_another_owner_or_template_only() {
+        let template = |image: &str| json!({"spec": {"containers": [{"image": image}]}});
+        let deployment = json!({"metadata": {"uid": "u"}, "spec": {"template": template("a")}});
+        let set = |owner: &str, image: &str| {
+            let owners = json!([{"uid": owner, "controller": true}]);
+            let mut template = template(image);
+            template["metadata"] = json!({"labels": {"pod-template-hash": "x"}});
+            json!({"metadata": {"ownerReferences": owners}, "spec": {"template": template}})
+        };
+        for (owner, image, wanted) in [("u", "a", true), ("u", "b", false), ("v", "a", false)] {
+            assert_eq!(
+                is_own(&set(owner, image), &deployment),
+                wanted,
+                "{owner} {image}"
+            );
         }
     }
 

@@ -55,6 +55,13 @@ impl Controllers {
         self.take(("create", kind, &shown), write).await
     }
 
+    /// Reads an object whose like was just refused as existing already.
+    pub(crate) async fn live(&mut self, kind: Kind, like: &Value) -> Result<Value, Error> {
+        let api = self.api(kind, namespace(like));
+        let read = api.get(name(like));
+        self.take(("read", kind, name(like)), read).await
+    }
+
     pub(crate) async fn apply(&mut self, kind: Kind, object: &Value) -> Result<Value, Error> {
         let api = self.api(kind, namespace(object));
         let parameters = PatchParams::apply(MANAGER).force();

@@ -164,3 +164,37 @@ async fn a_pod_counts_once_it_has_been_ready_long_enough() -> anyhow::Result<()>
         .await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_somebody_else_under_the_name_is_gone_around() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.create(deployment(1, &json!({}))).await?;
+    world.roll_out("d", nothing).await?;
+    let sets = world.list("ReplicaSet").await?;
+    let mut foreign = sets[0].clone();
+    // The items of the real server's lists do not say what they are.
+    foreign["apiVersion"] = json!("apps/v1");
+    foreign["kind"] = json!("ReplicaSet");
+    let name = foreign["metadata"]["name"].clone();
+    world.delete("Deployment", "d").await?;
+    // The real server alone collects no garbage; the store may have been faster.
+    let _ = world
+        .delete("ReplicaSet", name.as_str().unwrap_or_default())
+        .await;
+    let none = |sets: &[Value]| sets.is_empty();
+    world
+        .until("ReplicaSet", "the end of the set", none)
+        .await?;
+    foreign["metadata"] = json!({"name": name});
+    foreign["spec"]["replicas"] = json!(0);
+    foreign["spec"]["selector"] = json!({"matchLabels": {"app": "other"}});
+    foreign["spec"]["template"]["metadata"]["labels"] = json!({"app": "other"});
+    foreign["status"] = json!(null);
+    world.create(foreign).await?;
+    world.create(deployment(1, &json!({}))).await?;
+    let done = world.roll_out("d", nothing).await?;
+    ensure!(done["status"]["collisionCount"] == 1, "{done}");
+    let sets = world.list("ReplicaSet").await?;
+    ensure!(sets.len() == 2, "{} sets", sets.len());
+    Ok(())
+}
