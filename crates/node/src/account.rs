@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::objects::Objects;
 use crate::place;
 
-/// Begins with a dot, which the name of a volume beside it cannot.
-const FILE: &str = ".kubeconfig";
+/// In the directory of a pod, beside the one of its volumes.
+const FILE: &str = "kubeconfig";
 
 /// Why a pod has no kubeconfig.
 #[derive(Debug, thiserror::Error)]

@@ -21,8 +21,8 @@ use crate::{Options, account, addresses::Addresses, ground, place, seconds, volu
 
 /// Grace of every pod when the node ends.
 const NODE_GRACE: Duration = Duration::from_secs(5);
-/// Begins with a dot, which the name of a volume beside it cannot.
-pub(crate) const TMP: &str = ".tmp";
+/// In the directory of a pod, beside the one of its volumes.
+pub(crate) const TMP: &str = "tmp";
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What all pods share.

@@ -15,6 +15,7 @@ mod crash;
 mod engine;
 mod instance;
 mod kubectl;
+mod local_model;
 mod real_vllm;
 mod serve;
 mod wrapper;
