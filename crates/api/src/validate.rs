@@ -123,6 +123,29 @@ pub fn review(object: &Value, old: Option<&Value>) -> Verdict {
     verdict
 }
 
+/// The verdict on what a service comes to: `effective` is its spec with everything that it inherits, `old` the
+/// effective spec that it had before.
+///
+/// Every rule holds here, those about what is missing too. The warning that a route repeats its gateway is left
+/// out: combining writes those references itself.
+#[must_use]
+pub fn validate_effective(service: &Value, effective: &Value, old: Option<&Value>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut whole = service.clone();
+    whole["spec"] = effective.clone();
+    if let Some(spec) = whole["spec"].as_object_mut() {
+        spec.remove("baseRefs");
+    }
+    spec_rules(&whole, true, &mut verdict);
+    if let Some(old) = old {
+        parallelism::check_change(old, effective, &mut verdict);
+    }
+    verdict
+        .warnings
+        .retain(|warning| warning.path != "spec.router.route.http.spec");
+    verdict
+}
+
 fn is_ours(object: &Value) -> bool {
     object["apiVersion"]
         .as_str()
@@ -134,6 +157,14 @@ fn service(object: &Value, old: Option<&Value>, verdict: &mut Verdict) {
     if old.is_none() {
         name(object, verdict);
     }
+    spec_rules(object, false, verdict);
+    if let Some(old) = old {
+        parallelism::check_change(&old["spec"], &object["spec"], verdict);
+    }
+}
+
+/// The rules of a service's spec, or of the effective one.
+fn spec_rules(object: &Value, is_effective: bool, verdict: &mut Verdict) {
     let spec = &object["spec"];
     let inherits = spec["baseRefs"]
         .as_array()
@@ -147,7 +178,7 @@ fn service(object: &Value, old: Option<&Value>, verdict: &mut Verdict) {
         rollout::check(workload, &path, verdict);
         scaling::check(workload, &path, verdict);
         kv_offloading(workload, &path, verdict);
-        accelerators::check(workload, &path, verdict);
+        accelerators::check(workload, &path, is_effective, verdict);
     }
     verdict.errors.extend(part_names(spec, "spec"));
     scaling::check_pair(spec, verdict);
@@ -155,9 +186,6 @@ fn service(object: &Value, old: Option<&Value>, verdict: &mut Verdict) {
     lora(object, verdict);
     confidential(spec, verdict);
     uri(spec, verdict);
-    if let Some(old) = old {
-        parallelism::check_change(&old["spec"], spec, verdict);
-    }
     let has_picker = spec["router"]["scheduler"].is_object();
     if spec["prefill"].is_object() && !has_picker && !inherits {
         verdict.warn(
@@ -370,5 +398,7 @@ fn confidential(spec: &Value, verdict: &mut Verdict) {
     }
 }
 
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod tests;

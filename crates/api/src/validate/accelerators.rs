@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::Verdict;
 
-/// An error where the mismatch is certain, a warning where the engine's own arguments may explain it.
-pub(super) fn check(workload: &Value, path: &str, verdict: &mut Verdict) {
+/// An error where the mismatch is certain, a warning where the engine's own arguments may explain it. An effective
+/// spec has the command line that a preset generates, which explains nothing.
+pub(super) fn check(workload: &Value, path: &str, is_effective: bool, verdict: &mut Verdict) {
     let number = |field: &str| workload["parallelism"][field].as_i64().filter(|n| *n > 0);
     let Some(tensor) = number("tensor") else {
         return;
@@ -39,7 +40,7 @@ pub(super) fn check(workload: &Value, path: &str, verdict: &mut Verdict) {
         let message = format!(
             "{count} do not match parallelism, which needs {needed} in each pod; make them equal"
         );
-        if is_certain(main) {
+        if is_certain(main) || is_effective && is_generated(main, tensor) {
             verdict.invalid(at, message)
         } else {
             verdict.warn(at, message)
@@ -71,18 +72,53 @@ fn accelerator(container: &Value) -> Option<(&str, i64)> {
     found
 }
 
+/// Whether the container runs vLLM with no other tensor parallelism than the spec's.
+fn is_generated(main: &Value, tensor: i64) -> bool {
+    let words = |field: &str| {
+        let list = main[field].as_array().map_or(&[][..], Vec::as_slice);
+        list.iter().filter_map(Value::as_str)
+    };
+    let is_engine = words("command")
+        .next()
+        .is_some_and(|program| program.rsplit('/').next() == Some("vllm"));
+    let argv: Vec<&str> = words("command").chain(words("args")).collect();
+    let says = |(index, word): (usize, &&str)| -> Option<i64> {
+        if !word.contains("tensor-parallel") {
+            return Some(tensor);
+        }
+        let value = word.split_once('=').map(|(_, value)| value);
+        value.or_else(|| argv.get(index + 1).copied())?.parse().ok()
+    };
+    let mut environment = main["env"].as_array().into_iter().flatten();
+    let is_explained = environment.any(|e| e["name"] == "VLLM_ADDITIONAL_ARGS" && explains(e));
+    is_engine
+        && !is_explained
+        && argv
+            .iter()
+            .enumerate()
+            .all(|word| says(word) == Some(tensor))
+}
+
+/// Whether an environment variable may hold an argument about tensor parallelism.
+fn explains(variable: &Value) -> bool {
+    says_tensor(&variable["value"]) || !variable["valueFrom"].is_null()
+}
+
+fn says_tensor(text: &Value) -> bool {
+    text.as_str()
+        .is_some_and(|text| text.contains("tensor-parallel"))
+}
+
 fn is_certain(main: &Value) -> bool {
     let has_command = main["command"]
         .as_array()
         .is_some_and(|command| !command.is_empty());
-    let says = |text: &Value| {
-        text.as_str()
-            .is_some_and(|text| text.contains("tensor-parallel"))
-    };
-    let in_arguments = main["args"].as_array().into_iter().flatten().any(says);
+    let in_arguments = main["args"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(says_tensor);
     let mut environment = main["env"].as_array().into_iter().flatten();
-    let in_environment = environment.any(|e| {
-        e["name"] == "VLLM_ADDITIONAL_ARGS" && (says(&e["value"]) || !e["valueFrom"].is_null())
-    });
+    let in_environment = environment.any(|e| e["name"] == "VLLM_ADDITIONAL_ARGS" && explains(e));
     !has_command && !in_arguments && !in_environment
 }
