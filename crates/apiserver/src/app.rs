@@ -12,6 +12,7 @@ use crate::hooks::Hooks;
 use crate::meta;
 use crate::openapi::Documents;
 use crate::registry::{Registry, Resource};
+use crate::request::Req;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Key, Object, Store};
 
@@ -42,6 +43,18 @@ impl App {
             value = self.convert(resource, value, &wanted)?;
         }
         Ok(value)
+    }
+
+    /// Returns as much of an object as the answer to `req` shows: of a large one perhaps little.
+    pub(crate) fn serve_to(&self, req: &Req, stored: &Value) -> ApiResult<Value> {
+        let whole = !req.partial() || req.table();
+        if whole || meta::text(stored, "/apiVersion") != req.resource.api_version() {
+            return self.serve(&req.resource, stored);
+        }
+        Ok(
+            json!({"apiVersion": stored["apiVersion"], "kind": stored["kind"],
+            "metadata": stored["metadata"]}),
+        )
     }
 
     /// Returns an object in the version in which it is stored.

@@ -338,12 +338,11 @@ pub(crate) fn register(app: &App, definition: &Value) {
     let mut resources = Vec::new();
     for version in versions(definition).filter(|v| v["served"] == json!(true)) {
         let name = meta::text(version, "/name");
-        let openapi: Arc<Value> = Arc::new(
-            version
-                .pointer("/schema/openAPIV3Schema")
-                .cloned()
-                .unwrap_or_default(),
-        );
+        let openapi: Arc<str> = version
+            .pointer("/schema/openAPIV3Schema")
+            .unwrap_or(&Value::Null)
+            .to_string()
+            .into();
         let sub = &version["subresources"];
         let scale = sub["scale"].is_object().then(|| ScalePaths {
             spec: pointer(meta::text(sub, "/scale/specReplicasPath")),

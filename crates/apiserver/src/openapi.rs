@@ -40,7 +40,7 @@ pub(crate) fn hash(snapshot: &Snapshot, group: &str, version: &str) -> String {
                 .hash
                 .get_or_init(|| {
                     let mut hasher = DefaultHasher::new();
-                    custom.openapi.to_string().hash(&mut hasher);
+                    custom.openapi.hash(&mut hasher);
                     hasher.finish()
                 })
                 .hash(&mut hasher);

@@ -28,7 +28,7 @@ pub(crate) async fn get(app: &App, req: &Req) -> ApiResult<Reply> {
     let object = app
         .fetch(&req.resource, req.namespace(), req.name())
         .await?;
-    let value = app.serve(&req.resource, &object.value)?;
+    let value = app.serve_to(req, &object.value)?;
     Ok(Reply::ok(shape(req, value)))
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn list(app: &App, req: &Req) -> ApiResult<Reply> {
     let page = page::page(req, picture, |value| selector.matches(value))?;
     let mut items = Vec::with_capacity(page.objects.len());
     for object in page.objects {
-        items.push(app.serve(resource, &object.value)?);
+        items.push(app.serve_to(req, &object.value)?);
     }
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if !page.next.is_empty() {

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::schema::Schema;
 use parking_lot::RwLock;
-use serde_json::Value;
 
 /// Where the scale subresource finds its numbers in an object.
 #[derive(Clone, Debug)]
@@ -38,10 +37,11 @@ pub struct Column {
 }
 
 /// What a definition says of a kind beyond its names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Custom {
-    /// OpenAPI schema of this version, null for none.
-    pub openapi: Arc<Value>,
+    /// OpenAPI schema of this version as JSON text, `null` for none. Such schemas are large, and as
+    /// values a dozen times larger than as text.
+    pub openapi: Arc<str>,
     /// Hash of that schema, made when OpenAPI is first asked for.
     pub(crate) hash: OnceLock<u64>,
     /// True when unknown fields are kept everywhere.

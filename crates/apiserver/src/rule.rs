@@ -8,11 +8,11 @@ pub(crate) struct Rules(Box<CompiledSchema>);
 
 impl Rules {
     /// Compiles the rules of `openapi`, none when it has none.
-    pub(crate) fn compile(openapi: &Value) -> Option<Self> {
-        if !has(openapi) {
+    pub(crate) fn compile(openapi: &str) -> Option<Self> {
+        if !openapi.contains("\"x-kubernetes-validations\"") {
             return None;
         }
-        let compiled = compile_schema(openapi);
+        let compiled = compile_schema(&serde_json::from_str(openapi).ok()?);
         for error in compiled.compilation_errors() {
             tracing::debug!(%error, "Rule of a definition is not understood and never refuses");
         }
@@ -60,14 +60,6 @@ impl Rules {
             ));
         }
         faults
-    }
-}
-
-fn has(schema: &Value) -> bool {
-    match schema {
-        Value::Object(map) => map.contains_key("x-kubernetes-validations") || map.values().any(has),
-        Value::Array(list) => list.iter().any(has),
-        _ => false,
     }
 }
 

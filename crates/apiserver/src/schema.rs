@@ -22,7 +22,7 @@ pub struct Schema {
 
 enum Source {
     Builtin(String, String, String),
-    Custom(Arc<Value>),
+    Custom(Arc<str>),
 }
 
 impl fmt::Debug for Schema {
@@ -43,9 +43,9 @@ impl Schema {
     }
 
     /// Returns the schema of a definition, none when it has none.
-    pub(crate) fn custom(openapi: &Arc<Value>) -> Option<Arc<Self>> {
+    pub(crate) fn custom(openapi: &Arc<str>) -> Option<Arc<Self>> {
         let source = Source::Custom(Arc::clone(openapi));
-        openapi.is_object().then(|| {
+        openapi.starts_with('{').then(|| {
             Arc::new(Self {
                 source,
                 node: OnceLock::new(),
@@ -60,7 +60,7 @@ impl Schema {
             Source::Builtin(group, version, kind) => {
                 weir_api::builtin::schema(group, version, kind).unwrap_or_else(open)
             }
-            Source::Custom(openapi) => Value::clone(openapi),
+            Source::Custom(openapi) => read(openapi),
         }
     }
 
@@ -76,7 +76,7 @@ impl Schema {
     pub fn node(&self) -> &Node {
         self.node.get_or_init(|| {
             let parsed = match &self.source {
-                Source::Custom(openapi) => Node::parse(openapi),
+                Source::Custom(openapi) => Node::parse(&read(openapi)),
                 Source::Builtin(..) => Node::parse(&self.openapi()),
             };
             parsed.unwrap_or_else(|error| {
@@ -85,6 +85,11 @@ impl Schema {
             })
         })
     }
+}
+
+/// Reads the text of a schema, which came from a value.
+fn read(openapi: &str) -> Value {
+    serde_json::from_str(openapi).unwrap_or_else(|_| open())
 }
 
 fn open() -> Value {

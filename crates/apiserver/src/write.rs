@@ -163,7 +163,7 @@ pub(crate) async fn create(
                 }
                 return Ok(Reply {
                     code: 201,
-                    value: app.serve(resource, &written.value)?,
+                    value: app.serve_to(req, &written.value)?,
                     warnings,
                 });
             }
@@ -478,7 +478,7 @@ pub(crate) async fn update(
                 }
                 return Ok(Reply {
                     code: 200,
-                    value: app.serve(resource, &written.value)?,
+                    value: app.serve_to(req, &written.value)?,
                     warnings,
                 });
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::ApiResource;
+use kube::core::{ApiResource, ObjectMeta};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -45,25 +45,30 @@ pub enum Error {
 /// When the store refuses an object or a definition is not served within [`DEFINITION_SERVED`].
 pub async fn install(client: &kube::Client) -> Result<(), Error> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &definitions());
+    // Of definitions only metadata is asked for: the rest is large, and is not looked at.
     let live = api
-        .list(&ListParams::default())
+        .list_metadata(&ListParams::default())
         .await
         .map_err(|source| failed("definitions", source))?;
+    let mut expected = Vec::new();
     for definition in weir_api::crds::foreign()
-        .iter()
-        .chain(&weir_api::crds::own())
+        .into_iter()
+        .chain(weir_api::crds::own())
     {
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        expected.push(Expected::of(&definition));
         let known = live.items.iter().find(|item| item.name_any() == name);
-        if known.is_some_and(|item| !is_ours_alone(item)) {
+        if known.is_some_and(|item| !is_ours_alone(&item.metadata)) {
             continue;
         }
         let parameters = PatchParams::apply(FIELD_MANAGER);
-        api.patch(name, &parameters, &Patch::Apply(definition))
+        api.patch_metadata(name, &parameters, &Patch::Apply(&definition))
             .await
             .map_err(|source| failed(&format!("definition {name}"), source))?;
     }
-    await_served(&api).await?;
+    for definition in expected {
+        await_served(client, definition).await?;
+    }
     make(
         client,
         "",
@@ -96,30 +101,50 @@ pub fn namespace(name: &str) -> Value {
 }
 
 /// Whether nobody but this module has written the spec of a definition.
-fn is_ours_alone(definition: &DynamicObject) -> bool {
-    let entries = definition.metadata.managed_fields.iter().flatten();
+fn is_ours_alone(definition: &ObjectMeta) -> bool {
+    let entries = definition.managed_fields.iter().flatten();
     entries
         .filter(|entry| entry.subresource.as_deref() != Some("status"))
         .all(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
 }
 
-async fn await_served(api: &Api<DynamicObject>) -> Result<(), Error> {
+/// Where discovery shows a definition once it is served.
+struct Expected {
+    group_version: String,
+    plural: String,
+}
+
+impl Expected {
+    fn of(definition: &Value) -> Self {
+        let spec = &definition["spec"];
+        let versions = spec["versions"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let version = versions
+            .filter(|version| version["storage"] == true)
+            .map(|version| text(&version["name"]))
+            .next();
+        Self {
+            group_version: format!("{}/{}", text(&spec["group"]), version.unwrap_or_default()),
+            plural: text(&spec["names"]["plural"]),
+        }
+    }
+}
+
+async fn await_served(client: &kube::Client, expected: Expected) -> Result<(), Error> {
     let begun = Instant::now();
+    let Expected {
+        group_version,
+        plural,
+    } = expected;
     loop {
-        let live = api
-            .list(&ListParams::default())
-            .await
-            .map_err(|source| failed("definitions", source))?;
-        let waiting = live.items.iter().find(|definition| {
-            let conditions = definition.data.pointer("/status/conditions");
-            let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-            !conditions.any(|c| c["type"] == "Established" && c["status"] == "True")
-        });
-        let Some(waiting) = waiting else {
-            return Ok(());
-        };
+        match client.list_api_group_resources(&group_version).await {
+            Ok(found) if found.resources.iter().any(|r| r.name == plural) => return Ok(()),
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(source) => return Err(failed(&format!("{plural} in {group_version}"), source)),
+        }
         if begun.elapsed() > DEFINITION_SERVED {
-            return Err(Error::NotServed(waiting.name_any()));
+            return Err(Error::NotServed(format!("{plural} of {group_version}")));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -9,10 +9,13 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::watch;
 
-use super::{Key, Object};
+use super::{Key, Object, tight};
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+
+/// Pages of the file that stay in memory: it is read once, at the start, and then only written.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// Most writes that one commit takes.
 const BATCH: usize = 1_024;
@@ -70,7 +73,10 @@ impl Writer {
         path: &Path,
         committed: watch::Sender<u64>,
     ) -> Result<(Self, Loaded), Error> {
-        let file = Database::create(path).map_err(database)?;
+        let file = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(database)?;
         let transaction = file.begin_write().map_err(database)?;
         transaction.open_table(OBJECTS).map_err(database)?;
         transaction.open_table(NUMBERS).map_err(database)?;
@@ -146,7 +152,7 @@ fn load(file: &Database) -> Result<Loaded, Error> {
         objects.push((
             key,
             Object {
-                value,
+                value: tight(value, json.value().len()),
                 version,
                 size: json.value().len(),
             },
