@@ -249,7 +249,10 @@ mod tests {
         let probe = |host: &str| json!({"livenessProbe": {"httpGet": {"host": host, "port": 1}}});
         assert_eq!(refused(&probe("127.64.1.1"), ip), None);
         let message = refused(&probe("10.0.0.1"), ip).unwrap();
-        assert!(message.starts_with("livenessProbe: host \"10.0.0.1\""), "{message}");
+        assert!(
+            message.starts_with("livenessProbe: host \"10.0.0.1\""),
+            "{message}"
+        );
         assert_eq!(refused(&json!({}), ip), None);
     }
 
