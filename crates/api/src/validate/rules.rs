@@ -10,8 +10,12 @@ fn service(spec: &Value) -> Value {
         "metadata": {"name": "llama"}, "spec": spec})
 }
 
+/// Names with values.
+type Texts = &'static [(&'static str, &'static str)];
+/// Fields with what kind of rule is broken.
+type Reported = &'static [(&'static str, Broken)];
 /// Number of the rule, a spec that breaks it, and what is reported.
-type Row = (u8, Value, &'static [(&'static str, Broken)]);
+type Row = (u8, Value, Reported);
 
 #[rustfmt::skip]
 fn table() -> Vec<Row> {
@@ -129,7 +133,7 @@ fn rules_7_and_9_wait_for_what_is_inherited_and_the_others_do_not() {
 
 #[test]
 fn rule_27_looks_at_the_annotations_of_device_claims() {
-    let rows: [(&[(&str, &str)], &[(&str, Broken)]); 5] = [
+    let rows: [(Texts, Reported); 5] = [
         (
             &[("device-class", "gpu.nvidia.com"), ("device-count", "2")],
             &[],
