@@ -21,6 +21,16 @@ pub fn own() -> Vec<Value> {
         .collect()
 }
 
+/// Everything that [`foreign`] and [`own`] define, each made when its turn comes.
+pub fn all() -> impl Iterator<Item = Value> {
+    let own = [&SERVICE, &CONFIG].into_iter().map(own_crd);
+    let foreign = FOREIGN.iter().map(|text| embedded(text));
+    foreign
+        .map(|crd| expand(&crd, &Map::new()))
+        .chain(own)
+        .map(publishable)
+}
+
 /// Group, version and kind of everything that [`own`] and [`foreign`] define.
 #[must_use]
 pub fn kinds() -> Vec<(String, String, String)> {

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Addresses;
 use crate::hooks::Hooks;
-use crate::meta;
 use crate::openapi::Documents;
 use crate::registry::{Registry, Resource};
 use crate::request::Req;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Key, Object, Store};
+use crate::{crd, meta};
 
 /// The server's state.
 pub(crate) struct App {
@@ -42,6 +42,9 @@ impl App {
         if have != wanted {
             value = self.convert(resource, value, &wanted)?;
         }
+        if &*resource.storage == crd::STORAGE {
+            crd::unfold(&mut value);
+        }
         Ok(value)
     }
 
@@ -58,7 +61,10 @@ impl App {
     }
 
     /// Returns an object in the version in which it is stored.
-    pub(crate) fn storage(&self, resource: &Resource, value: Value) -> ApiResult<Value> {
+    pub(crate) fn storage(&self, resource: &Resource, mut value: Value) -> ApiResult<Value> {
+        if &*resource.storage == crd::STORAGE {
+            crd::fold(&mut value);
+        }
         if meta::text(&value, "/apiVersion") == resource.storage_version {
             return Ok(value);
         }

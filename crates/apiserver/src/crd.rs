@@ -319,6 +319,30 @@ fn untyped(schema: &Value, place: &str, what: &str, faults: &mut Vec<(String, St
     }
 }
 
+/// Turns a definition into its stored form, in which schemas are texts: as a value, the schema of a
+/// workload takes a dozen times its text, and only few requests look at it.
+pub(crate) fn fold(definition: &mut Value) {
+    for schema in schemas(definition).filter(|schema| schema.is_object()) {
+        *schema = Value::String(schema.to_string());
+    }
+}
+
+/// Turns a stored definition into the form that is served. A schema that is a text otherwise would
+/// have been refused.
+pub(crate) fn unfold(definition: &mut Value) {
+    for schema in schemas(definition) {
+        if let Some(value) = schema.as_str().and_then(|s| serde_json::from_str(s).ok()) {
+            *schema = value;
+        }
+    }
+}
+
+fn schemas(definition: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let versions = definition.pointer_mut("/spec/versions");
+    let versions = versions.and_then(Value::as_array_mut).into_iter().flatten();
+    versions.filter_map(|version| version.pointer_mut("/schema/openAPIV3Schema"))
+}
+
 /// Serves what a stored definition says.
 pub(crate) fn register(app: &App, definition: &Value) {
     if meta::text(definition, "/status/conditions/0/status") == "False" {
@@ -338,11 +362,11 @@ pub(crate) fn register(app: &App, definition: &Value) {
     let mut resources = Vec::new();
     for version in versions(definition).filter(|v| v["served"] == json!(true)) {
         let name = meta::text(version, "/name");
-        let openapi: Arc<str> = version
-            .pointer("/schema/openAPIV3Schema")
-            .unwrap_or(&Value::Null)
-            .to_string()
-            .into();
+        let openapi: Arc<str> = match version.pointer("/schema/openAPIV3Schema") {
+            Some(Value::String(folded)) => folded.as_str().into(),
+            Some(schema) => schema.to_string().into(),
+            None => "null".into(),
+        };
         let sub = &version["subresources"];
         let scale = sub["scale"].is_object().then(|| ScalePaths {
             spec: pointer(meta::text(sub, "/scale/specReplicasPath")),

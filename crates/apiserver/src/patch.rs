@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::meta;
 use crate::registry::Resource;
 use crate::request::{Reply, Req, parse_body};
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
 use crate::write::{self, Change};
+use crate::{crd, meta};
 
 /// Answers a patch.
 pub(crate) async fn patch(app: &App, req: &Req, body: &[u8]) -> ApiResult<Reply> {
@@ -130,6 +130,24 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
     if !unknown.is_empty() {
         return Err(untyped(resource, &applied, &unknown));
     }
+    // A schema of a definition is one value to the merge: its text does as well, and copies are small.
+    let definition = &*resource.storage == crd::STORAGE;
+    if definition {
+        crd::fold(&mut applied);
+    }
+    let merged = |current: Option<&Value>, force, subresource| {
+        let folded = current.filter(|_| definition).map(|current| {
+            let mut current = current.clone();
+            crd::fold(&mut current);
+            current
+        });
+        let (live, applied) = (folded.as_ref().or(current), applied.clone());
+        let mut object = schema::apply(resource, live, applied, manager, force, subresource)?;
+        if definition {
+            crd::unfold(&mut object);
+        }
+        Ok::<_, ApiError>(object)
+    };
     let uid = meta::uid(&applied).to_owned();
     let force = req.query.flag("force");
     let subresource = req.target.subresource.as_str();
@@ -137,14 +155,7 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
         let key = App::key(resource, req.namespace(), req.name());
         if app.store.peek(&key).is_some() {
             return write::update(app, req, |current| {
-                let mut object = schema::apply(
-                    resource,
-                    Some(current),
-                    applied.clone(),
-                    manager,
-                    force,
-                    subresource,
-                )?;
+                let mut object = merged(Some(current), force, subresource)?;
                 let asked = applied["metadata"].get("resourceVersion").cloned();
                 meta::set(&mut object, "resourceVersion", asked);
                 Ok(Change {
@@ -163,7 +174,7 @@ async fn apply(app: &App, req: &Req, mut applied: Value) -> ApiResult<Reply> {
             );
             return Err(ApiError::conflict(resource, req.name(), &why));
         }
-        let object = schema::apply(resource, None, applied.clone(), manager, force, "")?;
+        let object = merged(None, force, "")?;
         match write::create(app, req, object, true).await {
             Err(error) if error.reason == "AlreadyExists" => continue,
             other => return other,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::meta;
@@ -21,9 +21,6 @@ pub use disk::Error;
 pub const HISTORY_EVENTS: usize = 16_384;
 /// Most bytes of objects that the history keeps.
 pub const HISTORY_BYTES: usize = 24 << 20;
-
-/// Bytes of JSON from which an object is worth to be rebuilt for less memory.
-const LARGE: usize = 64 << 10;
 
 /// Name of an object: storage, namespace (empty for none), name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,7 +254,7 @@ impl Store {
             json.len()
         };
         let object = Arc::new(Object {
-            value: tight(value, size),
+            value,
             version,
             size,
         });
@@ -329,30 +326,6 @@ impl Store {
     pub fn floor(&self) -> u64 {
         self.state.read().floor
     }
-}
-
-/// Rebuilds a large object without the room that its maps keep for more fields, which is most of
-/// what a definition takes: it has tens of thousands of maps, most of one field.
-fn tight(value: Value, size: usize) -> Value {
-    fn rebuild(value: Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let mut new = Map::with_capacity(map.len());
-                new.extend(map.into_iter().map(|(key, value)| (key, rebuild(value))));
-                Value::Object(new)
-            }
-            Value::Array(list) => {
-                let mut new = Vec::with_capacity(list.len());
-                new.extend(list.into_iter().map(rebuild));
-                Value::Array(new)
-            }
-            other => other,
-        }
-    }
-    if size < LARGE {
-        return value;
-    }
-    rebuild(value)
 }
 
 impl State {

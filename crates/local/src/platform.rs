@@ -51,10 +51,7 @@ pub async fn install(client: &kube::Client) -> Result<(), Error> {
         .await
         .map_err(|source| failed("definitions", source))?;
     let mut expected = Vec::new();
-    for definition in weir_api::crds::foreign()
-        .into_iter()
-        .chain(weir_api::crds::own())
-    {
+    for definition in weir_api::crds::all() {
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
         expected.push(Expected::of(&definition));
         let known = live.items.iter().find(|item| item.name_any() == name);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::watch;
 
-use super::{Key, Object, tight};
+use super::{Key, Object};
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
@@ -152,7 +152,7 @@ fn load(file: &Database) -> Result<Loaded, Error> {
         objects.push((
             key,
             Object {
-                value: tight(value, json.value().len()),
+                value,
                 version,
                 size: json.value().len(),
             },
