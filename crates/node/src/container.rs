@@ -18,7 +18,7 @@ use crate::process::Process;
 use crate::status::{ContainerState, waiting};
 use crate::volumes::Volume;
 use crate::{Options, place, ports};
-use attend::attend;
+use attend::{Surroundings, attend};
 use prepare::{Prepared, prepare};
 
 /// Whether and how the pod ends.
@@ -154,8 +154,13 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let (argv, env, mounts) = match prepared {
-            Prepared::Start { argv, env, mounts } => (argv, env, mounts),
+        let (argv, env, mounts, real_engine) = match prepared {
+            Prepared::Start {
+                argv,
+                env,
+                mounts,
+                real_engine,
+            } => (argv, env, mounts, real_engine),
             Prepared::Skip(message) => {
                 states.change(index, |state| {
                     let at = now();
@@ -223,12 +228,16 @@ pub(crate) async fn run(
                         &format!("Started container {name}"),
                     )
                     .await;
+                let surroundings = Surroundings {
+                    env: &env,
+                    mounts: &mounts,
+                    real_engine,
+                };
                 attend(
                     &context,
                     (index, &container),
                     &mut process,
-                    &env,
-                    &mounts,
+                    surroundings,
                     stop.clone(),
                 )
                 .await

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use serde_json::Value;
 
+use crate::sockets;
+
 /// A message when a TCP port of `container` on `ip` is taken; the holder is named where it can be read.
 pub fn conflict(container: &Value, ip: Ipv4Addr) -> Option<String> {
     let ports = container["ports"].as_array()?;
@@ -26,11 +28,10 @@ pub fn conflict(container: &Value, ip: Ipv4Addr) -> Option<String> {
 
 /// The process that listens on `port`, as far as this user may see.
 fn holder(port: u16) -> Option<(u32, String)> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| listening(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
+    let wanted: Vec<String> = sockets::listening("self")
+        .into_iter()
+        .filter(|socket| socket.address.port() == port)
+        .map(|socket| socket.link)
         .collect();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry
@@ -40,38 +41,13 @@ fn holder(port: u16) -> Option<(u32, String)> {
         else {
             continue;
         };
-        let Ok(files) = std::fs::read_dir(entry.path().join("fd")) else {
-            continue;
-        };
-        let holds = files
-            .flatten()
-            .filter_map(|file| std::fs::read_link(file.path()).ok())
-            .any(|link| {
-                link.to_str()
-                    .is_some_and(|link| inodes.iter().any(|inode| inode == link))
-            });
+        let holds = sockets::links(pid).any(|link| wanted.contains(&link));
         if holds {
             let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             return Some((pid, name.trim().to_owned()));
         }
     }
     None
-}
-
-/// Inodes of listening sockets on `port` in a table of the kernel.
-fn listening(table: &str, port: u16) -> Vec<String> {
-    let suffix = format!(":{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let listens = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == "0A";
-            listens
-                .then(|| fields.get(9).map(|inode| (*inode).to_owned()))
-                .flatten()
-        })
-        .collect()
 }
 
 #[cfg(test)]

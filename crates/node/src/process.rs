@@ -52,6 +52,11 @@ impl Process {
         Ok(Self { child, orders })
     }
 
+    /// Its shim, below which all of its processes are; `None` once it has ended.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits for the end; the exit status as a shell gives it.
     pub(crate) async fn wait(&mut self) -> i32 {
         match self.child.wait().await {

@@ -5,9 +5,7 @@
 //! from the node: the line `term` sends SIGTERM to the container, `kill` and the end of the pipe (the
 //! node is gone) end everything. The shim ends with the container's status, 128 + N after signal N.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -21,6 +19,8 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
+
+use crate::processes::descendants;
 
 const KILLED: u8 = 137;
 
@@ -169,43 +169,4 @@ fn end_descendants() {
         )]
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Processes below `root`, by parent pid.
-fn descendants(root: u32) -> Vec<u32> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        if let Some(parent) = parent_of(pid) {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut found = Vec::new();
-    let mut open = vec![root];
-    while let Some(pid) = open.pop() {
-        for child in children.remove(&pid).unwrap_or_default() {
-            found.push(child);
-            open.push(child);
-        }
-    }
-    found
-}
-
-/// Parent of a process: the second field after the name, which may itself hold blanks and brackets.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.get(stat.rfind(')')? + 1..)?
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
 }

@@ -1,5 +1,7 @@
 //! A running container: its probes, its hooks and its end.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,26 +13,45 @@ use crate::env::Environment;
 use crate::paths::{self, Mount};
 use crate::probe::{self, Schedule, Tally};
 use crate::process::Process;
-use crate::seconds;
+use crate::{seconds, sockets};
 
 const QUICK: Duration = Duration::from_millis(100);
 const QUICK_EXEC: Duration = Duration::from_millis(500);
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LATER_LOOKS: Duration = Duration::from_secs(60);
+/// Addresses of one engine that are told at most.
+const MOST_TOLD: usize = 32;
+
+/// With what the container was started.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) env: &'a Environment,
+    pub(super) mounts: &'a [Mount],
+    /// Whether it is a program that may listen where it likes.
+    pub(super) real_engine: bool,
+}
 
 /// Watches a running container until it ends, by itself or by order.
 pub(super) async fn attend(
     context: &PodContext,
     (index, container): (usize, &Value),
     process: &mut Process,
-    env: &Environment,
-    mounts: &[Mount],
+    Surroundings {
+        env,
+        mounts,
+        real_engine,
+    }: Surroundings<'_>,
     mut stop: watch::Receiver<Stop>,
 ) -> (i32, Option<&'static str>) {
     let name = container["name"].as_str().unwrap_or_default();
     let ended = {
         let probes = std::pin::pin!(probes(context, index, container, env, mounts));
+        let engine = process.id().filter(|_| real_engine);
+        let listeners = std::pin::pin!(watch_listeners(context, name, engine));
         tokio::select! {
             code = process.wait() => Some(code),
             () = stopped(&mut stop) => None,
+            never = listeners => match never {},
             what = probes => {
                 let message = format!("Container {name} failed {what} probe, will be restarted");
                 context.objects.event(&context.pod, false, "Killing", &message).await;
@@ -77,6 +98,36 @@ pub(super) async fn attend(
     }
     process.kill().await;
     (process.wait().await, None)
+}
+
+/// Looks where an engine listens, seldom once it has run for a while, and tells of each address that
+/// other machines can reach. The node can only give it an address, not hold it to that.
+async fn watch_listeners(context: &PodContext, name: &str, engine: Option<u32>) -> Infallible {
+    let Some(engine) = engine else {
+        return std::future::pending().await;
+    };
+    let mut told = BTreeSet::new();
+    let mut wait = FIRST_LOOK;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LATER_LOOKS);
+        let look = tokio::task::spawn_blocking(move || sockets::beyond_loopback(engine));
+        let mut found = look.await.unwrap_or_default();
+        found.retain(|address| !told.contains(address));
+        found.truncate(MOST_TOLD.saturating_sub(told.len()));
+        told.extend(found.iter().copied());
+        if !found.is_empty() {
+            let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "Container {name} listens beyond this machine's loopback, on {}; other machines may reach it",
+                shown.join(", ")
+            );
+            let objects = &context.objects;
+            objects
+                .event(&context.pod, true, "ListensBeyondLoopback", &message)
+                .await;
+        }
+    }
 }
 
 async fn pre_stop(

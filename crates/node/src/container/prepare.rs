@@ -21,6 +21,7 @@ pub(super) enum Prepared {
         argv: Vec<String>,
         env: Environment,
         mounts: Vec<Mount>,
+        real_engine: bool,
     },
     Skip(String),
     Refused(String),
@@ -96,7 +97,12 @@ pub(super) async fn prepare(
         }
     }
     surround(context, &mut env, real_engine);
-    Ok(Prepared::Start { argv, env, mounts })
+    Ok(Prepared::Start {
+        argv,
+        env,
+        mounts,
+        real_engine,
+    })
 }
 
 /// Puts a link to a model of this machine in place of the empty directory of a volume.

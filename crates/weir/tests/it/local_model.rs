@@ -1,5 +1,5 @@
-//! Models named by `file://` with the engine `vllm`. A script stands in for the real one: it shows its command
-//! line and becomes the simulated engine.
+//! Models named by `file://` with the engine `vllm`. A script stands in for the real one: it starts something that
+//! listens on every address, shows its command line and becomes the simulated engine.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -26,8 +26,12 @@ spec:
 fn stand_in(bin: &Path) {
     std::fs::create_dir(bin).unwrap();
     let script = format!(
-        "#!/bin/sh\necho \"started: $*\"\nexec {} engine \"$@\"\n",
-        program()
+        "#!/bin/sh
+python3 -c 'import socket, time; s = socket.create_server((\"0.0.0.0\", 0)); time.sleep(600)' &
+echo \"started: $*\"
+exec {program} engine \"$@\"
+",
+        program = program()
     );
     let vllm = bin.join("vllm");
     std::fs::write(&vllm, script).unwrap();
@@ -91,6 +95,14 @@ fn a_model_of_this_machine_is_served_and_others_wait_with_the_reason() {
         instance.kubectl_until(&["get", "pods", "-l", &pod(name), "-o", message], |text| {
             text.contains(reason)
         });
+    }
+    if Command::new("python3").arg("--version").output().is_ok() {
+        let about = "reason=ListensBeyondLoopback";
+        instance.kubectl_until(&["get", "events", "--field-selector", about], |text| {
+            text.contains("pod/given") && text.contains("0.0.0.0:")
+        });
+    } else {
+        eprintln!("SKIPPED: python3 is not on PATH, to listen where an engine should not");
     }
     let nodes = instance.kubectl_ok(&["get", "nodes", "--no-headers"]);
     assert_eq!(nodes.split_whitespace().nth(1), Some("Ready"), "{nodes}");
