@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use weir_api::names::{PRESET_PREFIX, SYSTEM_NAMESPACE};
+use weir_manifest::Document;
 
 use crate::{Config, Effective, Globals, compose, presets, select};
 
@@ -122,7 +123,7 @@ pub fn combine<E>(
         .unwrap_or_default()
         .to_owned();
     let mut look = |name: &str, base: Option<usize>| {
-        search(naming, &namespace, name, &mut find)
+        find_config(naming, &namespace, name, &mut find)
             .map_err(CombineError::Search)?
             .ok_or_else(|| CombineError::NotFound {
                 name: name.to_owned(),
@@ -181,11 +182,14 @@ fn yield_default_name(service: &mut Value, bases: &[Config]) {
 }
 
 /// The config in the service's namespace, else in the system's, else the one that this program carries.
-fn search<E>(
+///
+/// # Errors
+/// When the search fails.
+pub fn find_config<E>(
     naming: &Naming,
     namespace: &str,
     name: &str,
-    find: &mut impl FnMut(&str, &str) -> Result<Option<Value>, E>,
+    mut find: impl FnMut(&str, &str) -> Result<Option<Value>, E>,
 ) -> Result<Option<Config>, E> {
     let mut terminating = None;
     for namespace in [namespace, naming.system_namespace.as_str()] {
@@ -213,6 +217,12 @@ fn carried(naming: &Naming, name: &str) -> Option<Config> {
         namespace: naming.system_namespace.clone(),
         spec: presets::find(suffix)?.spec.clone(),
     })
+}
+
+/// The file of the preset that this program carries under a name.
+#[must_use]
+pub fn carried_document(naming: &Naming, name: &str) -> Option<&'static Document> {
+    presets::document(suffix(naming, name)?)
 }
 
 fn suffix<'a>(naming: &Naming, name: &'a str) -> Option<&'a str> {

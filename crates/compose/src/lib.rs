@@ -8,7 +8,9 @@ mod origin;
 pub mod presets;
 mod render;
 
-pub use combine::{CombineError, Combined, Naming, Source, WELL_KNOWN, combine};
+pub use combine::{
+    CombineError, Combined, Naming, Source, WELL_KNOWN, carried_document, combine, find_config,
+};
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

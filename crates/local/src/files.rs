@@ -49,8 +49,25 @@ pub struct Source {
 /// # Errors
 /// Every file that cannot be read or parsed.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Error>> {
-    let mut documents = Vec::new();
-    let mut errors = Vec::new();
+    let (documents, mut errors) = read_each(paths);
+    if documents.is_empty() && errors.is_empty() && !paths.is_empty() {
+        let given: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        errors.push(Error::Empty(given.join(", ")));
+    }
+    if errors.is_empty() {
+        Ok(documents)
+    } else {
+        Err(errors)
+    }
+}
+
+/// As [`read`], but what cannot be read keeps nothing else away.
+#[must_use]
+pub fn read_each(paths: &[PathBuf]) -> (Vec<Source>, Vec<Error>) {
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
         match expand(path) {
             Ok(files) => {
@@ -64,16 +81,6 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Error>> {
             Err(error) => errors.push(error),
         }
     }
-    if documents.is_empty() && errors.is_empty() && !paths.is_empty() {
-        let given: Vec<String> = paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        errors.push(Error::Empty(given.join(", ")));
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
     // Stable: documents of one rank stay in the order of the files.
     documents.sort_by_key(|source| {
         rank(
@@ -85,7 +92,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Error>> {
                 .unwrap_or(""),
         )
     });
-    Ok(documents)
+    (documents, errors)
 }
 
 fn rank(kind: &str) -> u8 {

@@ -4,9 +4,12 @@
 //! words wherever it is looked at.
 
 mod admission;
+pub mod effective;
 mod kinds;
 mod locate;
 mod object;
+pub mod offline;
+pub mod trace;
 
 pub use admission::{Cause, Refusal, admit};
 pub use kinds::Kinds;
@@ -48,7 +51,9 @@ impl std::fmt::Display for Finding {
         if let Some(position) = self.position {
             write!(f, ":{}:{}", position.line, position.column)?;
         }
-        f.write_str(": ")?;
+        if !self.source.is_empty() {
+            f.write_str(": ")?;
+        }
         if self.severity == Severity::Warning {
             f.write_str("warning: ")?;
         }

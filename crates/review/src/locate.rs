@@ -124,20 +124,25 @@ pub(crate) fn abridged<'a>(
         .min_by_key(|candidate| candidate.len())
 }
 
-/// Edits between two words.
+/// Edits between two words; two letters that changed places are one.
 fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.iter().enumerate() {
+        let mut row = vec![i + 1];
         for (j, r) in right.iter().enumerate() {
-            let changed = corner + usize::from(l != *r);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+            let changed = above[j] + usize::from(l != r);
+            let mut edits = changed.min(row[j] + 1).min(above[j + 1] + 1);
+            if i > 0 && j > 0 && *l == right[j - 1] && left[i - 1] == *r {
+                edits = edits.min(before[j - 1] + 1);
+            }
+            row.push(edits);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[right.len()]
+    above[right.len()]
 }
 
 #[cfg(test)]
@@ -171,5 +176,6 @@ mod tests {
             Some("LLMInferenceService")
         );
         assert_eq!(similar("zebra", ["replicas", "router"]), None);
+        assert_eq!(similar("nmae", ["image", "name"]), Some("name"));
     }
 }

@@ -189,10 +189,15 @@ fn schema(value: &Value, node: &Node, written: Written<'_>, found: &mut Vec<Foun
         let names = locate::node(node, parent)
             .map(|parent| parent.property_names().map(str::to_owned).collect());
         let names: Vec<String> = names.unwrap_or_default();
-        let hint = locate::similar(field, names.iter().map(String::as_str)).map_or_else(
-            || "take it away or move it to where it belongs".to_owned(),
-            |similar| format!("did you mean {similar}?"),
-        );
+        let hint = match locate::similar(field, names.iter().map(String::as_str)) {
+            _ if let Some(hint) = other_version(value, &pointer) => hint,
+            Some(similar) => format!("did you mean {similar}?"),
+            None if (1..=MANY).contains(&names.len()) => format!(
+                "take it away or move it to where it belongs; fields here are {}",
+                names.join(", ")
+            ),
+            None => "take it away or move it to where it belongs".to_owned(),
+        };
         let message = format!("unknown field {field:?}");
         found.push(Found::error(&pointer, &path, message, hint));
     }
@@ -218,6 +223,29 @@ fn schema(value: &Value, node: &Node, written: Written<'_>, found: &mut Vec<Foun
         };
         found.push(Found::error(&pointer, path, message, hint));
     }
+}
+
+/// Most fields that a message lists.
+const MANY: usize = 16;
+
+/// What to do with a field of our kinds that only the other version has.
+fn other_version(value: &Value, pointer: &str) -> Option<String> {
+    let (group, version) = value["apiVersion"].as_str()?.split_once('/')?;
+    if group != names::GROUP {
+        return None;
+    }
+    let other = if version == names::VERSION {
+        names::OLD_VERSION
+    } else {
+        names::VERSION
+    };
+    let other = format!("{group}/{other}");
+    let Known::Schema(node) = Kinds::default().get(&other, value["kind"].as_str()?) else {
+        return None;
+    };
+    let (parent, field) = pointer.rsplit_once('/')?;
+    let has = locate::node(&node, parent)?.has_property(field);
+    has.then(|| format!("only {other} has it: write that apiVersion, or take the field away"))
 }
 
 /// The API server's words without its `Invalid value: ...: <path> in body`.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::up;
+use crate::{render, up, validate};
 
 /// Runs large language models from one resource, on Kubernetes or on this machine.
 #[derive(Parser)]
@@ -23,6 +23,10 @@ struct Cli {
 enum Command {
     /// Serves manifests on this machine: store, controller, node and gateway in one process
     Up(Box<up::Arguments>),
+    /// Prints the objects that services come to, without a cluster
+    Render(Box<render::Arguments>),
+    /// Says everything that is wrong in manifests, without a cluster
+    Validate(Box<validate::Arguments>),
     /// Prints the custom resource definitions as YAML documents (install with `kubectl apply --server-side -f -`)
     Crds,
     /// Runs the simulated engine with a `vllm serve` command line
@@ -50,6 +54,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Up(arguments) => up::run(*arguments),
+        Command::Render(arguments) => render::run(*arguments),
+        Command::Validate(arguments) => validate::run(*arguments),
         Command::Crds => crds(),
         Command::Engine { arguments } => weir_engine::main(arguments),
     }

@@ -1,7 +1,11 @@
 //! The `weir` program: one module a command; each reads its input, calls a crate and prints.
 
 mod cli;
+mod inputs;
+mod render;
 mod up;
+mod validate;
+mod yaml;
 
 use std::process::ExitCode;
 

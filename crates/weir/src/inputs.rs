@@ -1,0 +1,114 @@
+//! What `render`, `validate` and `explain` have in common: files, and what only a cluster would know.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use weir_local::files::{self, Source};
+use weir_review::offline::Given;
+use weir_review::{Finding, Severity};
+
+/// What only a cluster knows.
+#[derive(clap::Args)]
+#[command(next_help_heading = "What a cluster would know")]
+pub(crate) struct Cluster {
+    /// Namespace of documents that name none
+    #[arg(short, long, default_value = "default", value_name = "NS")]
+    namespace: String,
+    /// Served API versions, comma-separated or given more than once
+    #[arg(
+        long,
+        value_name = "GROUP/VERSION",
+        value_delimiter = ',',
+        default_values_t = Given::default().api_versions,
+    )]
+    api_versions: Vec<String>,
+    /// The default gateway [default: that of inferenceservice-config, else kserve/kserve-ingress-gateway]
+    #[arg(long, value_name = "NS/NAME", value_parser = gateway)]
+    gateway: Option<(String, String)>,
+    /// Whether pods serve TLS [default: as inferenceservice-config says, else false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    tls: Option<bool>,
+    /// Namespace of shared configs and of inferenceservice-config
+    #[arg(long, value_name = "NS", default_value_t = Given::default().system_namespace)]
+    system_namespace: String,
+    /// Prefix of the names of presets
+    #[arg(long, value_name = "PREFIX", default_value_t = Given::default().config_prefix)]
+    config_prefix: String,
+}
+
+fn gateway(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("write it as NAMESPACE/NAME".to_owned()),
+    }
+}
+
+impl Cluster {
+    pub(crate) fn given(self) -> Given {
+        Given {
+            namespace: self.namespace,
+            system_namespace: self.system_namespace,
+            config_prefix: self.config_prefix,
+            api_versions: self.api_versions,
+            gateway: self.gateway,
+            tls: self.tls,
+        }
+    }
+}
+
+/// Reads files and directories; what is wrong with each of them comes back as text.
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<String>> {
+    files::read(paths).map_err(|errors| {
+        let words = |error: &files::Error| weir_local::report::chain(error);
+        errors.iter().map(words).collect()
+    })
+}
+
+/// Says what is wrong, a line each.
+#[expect(clippy::print_stderr, reason = "the output of a failed command")]
+pub(crate) fn complain<T: std::fmt::Display>(problems: impl IntoIterator<Item = T>) {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+}
+
+/// Writes the result. A reader that has enough, such as `head`, is no failure of ours.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Reads what can be read, and says of each other file what is wrong with it.
+pub(crate) fn read_each(paths: &[PathBuf]) -> (Vec<Source>, Vec<Finding>) {
+    let (sources, errors) = files::read_each(paths);
+    let of = |error: &files::Error| match error {
+        files::Error::Parse(error) => Finding {
+            position: Some(error.position),
+            ..finding(error.source_name.clone(), error.what.clone())
+        },
+        other => finding(String::new(), weir_local::report::chain(other)),
+    };
+    let findings = errors.iter().map(of).collect();
+    (sources, findings)
+}
+
+/// A finding about a file as a whole.
+pub(crate) fn finding(source: String, message: String) -> Finding {
+    Finding {
+        source,
+        position: None,
+        path: String::new(),
+        message,
+        hint: String::new(),
+        severity: Severity::Error,
+    }
+}
