@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weir_api::names::{PRESET_PREFIX, SYSTEM_NAMESPACE};
 use weir_manifest::Document;
 
-use crate::{Config, Effective, Globals, compose, presets, select};
+use crate::{Config, Effective, Globals, compose, detect, presets, select};
 
 /// Suffixes of the preset names that are pinned per service.
 pub const WELL_KNOWN: [&str; 14] = [
@@ -116,7 +116,6 @@ pub fn combine<E>(
     naming: &Naming,
     mut find: impl FnMut(&str, &str) -> Result<Option<Value>, E>,
 ) -> Result<Combined, CombineError<E>> {
-    let mut service = service.clone();
     let namespace = service
         .pointer("/metadata/namespace")
         .and_then(Value::as_str)
@@ -137,12 +136,8 @@ pub fn combine<E>(
     for (index, one) in references.into_iter().flatten().enumerate() {
         bases.push(look(one["name"].as_str().unwrap_or_default(), Some(index))?);
     }
-    yield_default_name(&mut service, &bases);
     // What any base reference turns on counts as on; presets take no part in this.
-    let mut detection = service.clone();
-    for base in &bases {
-        weir_merge::json_merge_patch(&mut detection["spec"], &base.spec);
-    }
+    let detection = detect(service, &bases);
     let mut layers = Vec::new();
     for suffix in select(&detection) {
         let current = format!("{}{suffix}", naming.config_prefix);
@@ -155,30 +150,8 @@ pub fn combine<E>(
     }
     layers.extend(bases.into_iter().map(|base| (Source::UserRef, base)));
     let configs: Vec<Config> = layers.iter().map(|(_, config)| config.clone()).collect();
-    let effective = compose(&service, &configs, globals).map_err(CombineError::Compose)?;
+    let effective = compose(service, &configs, globals).map_err(CombineError::Compose)?;
     Ok(Combined { effective, layers })
-}
-
-/// A model name that only stands for "the service's name" gives way to one of a base reference.
-fn yield_default_name(service: &mut Value, bases: &[Config]) {
-    let model = service
-        .pointer("/spec/model/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let defaulted = model.is_empty() || service["metadata"]["name"] == model;
-    let supplied = bases.iter().any(|base| {
-        base.spec
-            .pointer("/model/name")
-            .is_some_and(Value::is_string)
-    });
-    if defaulted
-        && supplied
-        && let Some(model) = service
-            .pointer_mut("/spec/model")
-            .and_then(Value::as_object_mut)
-    {
-        model.remove("name");
-    }
 }
 
 /// The config in the service's namespace, else in the system's, else the one that this program carries.

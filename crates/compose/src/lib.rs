@@ -4,13 +4,18 @@
 //! wins over all) and then evaluates the templates in the merged spec's strings.
 
 mod combine;
+mod functions;
 mod origin;
 pub mod presets;
 mod render;
+mod select;
+mod words;
 
 pub use combine::{
     CombineError, Combined, Naming, Source, WELL_KNOWN, carried_document, combine, find_config,
 };
+
+pub use select::{detect, select, select_with};
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -65,6 +70,8 @@ pub struct Effective {
     pub origins: BTreeMap<String, String>,
     /// Names of the configs, in merge order.
     pub applied: Vec<String>,
+    /// What a user should hear of, as a warning.
+    pub notes: Vec<String>,
 }
 
 /// Why there is no effective spec.
@@ -93,19 +100,6 @@ pub enum Error {
     },
 }
 
-/// Returns the suffixes of the presets that `service` asks for, in merge order.
-pub fn select(service: &Value) -> Vec<&'static str> {
-    let route = service
-        .pointer("/spec/router/route")
-        .filter(|route| route.is_object());
-    let references = route
-        .and_then(|route| route.pointer("/http/refs"))
-        .and_then(Value::as_array);
-    let managed = route.is_some() && references.is_none_or(Vec::is_empty);
-    let route = managed.then_some("config-llm-router-route");
-    route.into_iter().chain(["config-llm-template"]).collect()
-}
-
 /// Schema of the spec: it says which lists are merged by key (containers and env by name, ...).
 static SPEC: LazyLock<Node> = LazyLock::new(|| {
     let schema = weir_api::crds::merge_schema();
@@ -126,15 +120,7 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         .and_then(Value::as_str)
         .unwrap_or_default();
     let mut own = service.get("spec").cloned().unwrap_or_else(|| json!({}));
-    // A name that is only the default gives way to that of a config.
-    if model_name(&own) == Some(name)
-        && configs
-            .iter()
-            .any(|config| model_name(&config.spec).is_some())
-        && let Some(model) = own.get_mut("model").and_then(Value::as_object_mut)
-    {
-        model.remove("name");
-    }
+    yield_default_name(service, &mut own, configs);
     let mut spec = json!({});
     let mut origins = Origins::default();
     let layers = configs
@@ -142,7 +128,7 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         .map(|config| (config.origin(), config.spec.clone()));
     for (origin, mut layer) in layers.chain([("service".to_owned(), own)]) {
         drop_default_rules(&mut layer);
-        spec = try_compose_merge(&spec, &layer, node).map_err(|error| Error::Merge {
+        spec = merge_layer(&spec, &layer).map_err(|error| Error::Merge {
             config: origin.clone(),
             problem: error.to_string(),
         })?;
@@ -152,14 +138,33 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         spec["model"]["name"] = Value::from(name);
     }
     let by_pointer = origins.by_pointer(&spec, node);
-    render::spec(&mut spec, service, globals, node, &by_pointer)?;
-    let origins = origins.by_pointer(&spec, node);
+    let rendered = render::spec(&mut spec, service, globals, node, &by_pointer)?;
     let applied = configs.iter().map(|config| config.name.clone()).collect();
     Ok(Effective {
         spec,
-        origins,
+        origins: rendered.origins,
         applied,
+        notes: rendered.notes,
     })
+}
+
+/// Puts `layer` on top of `spec`.
+fn merge_layer(spec: &Value, layer: &Value) -> Result<Value, weir_merge::Error> {
+    try_compose_merge(spec, layer, &SPEC)
+}
+
+/// A name that is only the default gives way to that of a config.
+fn yield_default_name(service: &Value, own: &mut Value, configs: &[Config]) {
+    let name = service.pointer("/metadata/name").and_then(Value::as_str);
+    if model_name(own).is_some()
+        && model_name(own) == name
+        && configs
+            .iter()
+            .any(|config| model_name(&config.spec).is_some())
+        && let Some(model) = own.get_mut("model").and_then(Value::as_object_mut)
+    {
+        model.remove("name");
+    }
 }
 
 impl Config {

@@ -8,9 +8,21 @@ use weir_manifest::Document;
 
 use crate::Config;
 
-const TEXTS: [&str; 2] = [
-    include_str!("../../../presets/config-llm-template.yaml"),
+const TEXTS: [&str; 14] = [
+    include_str!("../../../presets/config-llm-decode-template.yaml"),
+    include_str!("../../../presets/config-llm-decode-worker-data-parallel.yaml"),
+    include_str!("../../../presets/config-llm-decode-worker-pipeline-parallel.yaml"),
+    include_str!("../../../presets/config-llm-prefill-template.yaml"),
+    include_str!("../../../presets/config-llm-prefill-worker-data-parallel.yaml"),
+    include_str!("../../../presets/config-llm-prefill-worker-pipeline-parallel.yaml"),
     include_str!("../../../presets/config-llm-router-route.yaml"),
+    include_str!("../../../presets/config-llm-scheduler-latency-predictor.yaml"),
+    include_str!("../../../presets/config-llm-scheduler.yaml"),
+    include_str!("../../../presets/config-llm-template.yaml"),
+    include_str!("../../../presets/config-llm-tokenizer.yaml"),
+    include_str!("../../../presets/config-llm-tracing.yaml"),
+    include_str!("../../../presets/config-llm-worker-data-parallel.yaml"),
+    include_str!("../../../presets/config-llm-worker-pipeline-parallel.yaml"),
 ];
 
 static PRESETS: LazyLock<Vec<Config>> = LazyLock::new(|| {

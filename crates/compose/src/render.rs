@@ -1,48 +1,141 @@
 //! Templates in the strings of a merged spec, each string on its own.
 //!
 //! The data is the *merged* spec with the metadata of the service. A template may say `{{ omit }}`: the
-//! nearest list item around it is then left out.
+//! nearest list item around it is then left out. In a list it may also become several items (`argv`).
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use weir_schema::Node;
-use weir_template::{Functions, Refusal, Shape, Template, Trim, Value as Word};
+use weir_template::{Shape, Template, Trim};
 
-use crate::{Error, Globals};
+use crate::functions::{BETWEEN, Program};
+use crate::{Error, Globals, words};
 
-/// Seconds that our presets' `preStop` takes by default.
-const GRACE: i64 = 60;
+/// Origins by JSON pointer.
+type ByPointer = BTreeMap<String, String>;
 
-/// Evaluates every string of `spec`: first those of the model, then, knowing these, all others.
+/// What came of a rendering.
+pub(crate) struct Rendered {
+    /// The origins by JSON pointer into the rendered spec.
+    pub(crate) origins: ByPointer,
+    /// What a user should hear of.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Evaluates every string of `spec`: first those of the model, then, knowing these, all others, and at last
+/// the commands, which depend on images and environments.
 pub(crate) fn spec(
     spec: &mut Value,
     service: &Value,
     globals: &Globals,
     schema: &Node,
-    origins: &BTreeMap<String, String>,
-) -> Result<(), Error> {
-    let run = |data: &Value, value: &mut Value, path: &str| {
-        let root = root(data, service, globals);
+    origins: &ByPointer,
+) -> Result<Rendered, Error> {
+    let version = service
+        .pointer("/metadata/annotations")
+        .and_then(|all| all.get(words::VERSION_ANNOTATION))
+        .and_then(Value::as_str);
+    let mut rendered = ByPointer::new();
+    let mut root = root(spec, service, globals);
+    fn pass<'a>(base: &Pass<'a>, root: &'a Value, defers: bool) -> Pass<'a> {
         Pass {
-            root: &root,
-            schema,
-            origins,
+            root,
+            defers,
+            ..*base
         }
-        .leaf(value, path)
-        .map(drop)
+    }
+    let base = Pass {
+        root: &Value::Null,
+        schema,
+        origins,
+        version,
+        defers: false,
     };
     if let Some(mut model) = spec.get("model").cloned() {
-        run(spec, &mut model, "/model")?;
+        let mut out = Out::default();
+        pass(&base, &root, false).leaf(&mut model, &Place::at("/model"), &mut out)?;
         spec["model"] = model;
+        rendered.append(&mut out.origins);
+        renew(&mut root, spec, &["model"]);
     }
-    let data = spec.clone();
+    let mut deferred = Vec::new();
     for (key, value) in spec.as_object_mut().into_iter().flatten() {
         if key != "model" {
-            run(&data, value, &format!("/{}", escape(key)))?;
+            let mut out = Out::default();
+            let place = Place::at(&format!("/{}", escape(key)));
+            pass(&base, &root, true).leaf(value, &place, &mut out)?;
+            rendered.append(&mut out.origins);
+            deferred.append(&mut out.deferred);
         }
     }
-    Ok(())
+    if !deferred.is_empty() {
+        let keys: Vec<String> = spec
+            .as_object()
+            .map(|spec| spec.keys().cloned().collect())
+            .unwrap_or_default();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        renew(&mut root, spec, &keys);
+    }
+    let mut notes = Vec::new();
+    for place in deferred {
+        let Some(command) = spec.pointer_mut(&place.new) else {
+            continue;
+        };
+        let mut out = Out::default();
+        pass(&base, &root, false).leaf(command, &place, &mut out)?;
+        rendered.append(&mut out.origins);
+        if out.user
+            && let Some((container, _)) = place.new.rsplit_once('/')
+        {
+            user_words(spec, container, &mut notes);
+        }
+    }
+    Ok(Rendered {
+        origins: rendered,
+        notes,
+    })
+}
+
+/// What stands before and in the args of a container whose command places them.
+fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<String>) {
+    let Some(container_value) = spec.pointer_mut(container) else {
+        return;
+    };
+    let at = field(container);
+    let environment = container_value.get("env").and_then(Value::as_array);
+    let additional = environment
+        .into_iter()
+        .flatten()
+        .find(|one| one["name"] == words::ADDITIONAL);
+    if additional.is_some_and(|one| one.get("valueFrom").is_some()) {
+        notes.push(format!(
+            "{at}: env {} has no literal value, so its words cannot be placed in the command",
+            words::ADDITIONAL
+        ));
+    }
+    let args = container_value
+        .get_mut("args")
+        .and_then(Value::as_array_mut);
+    for (index, argument) in args.into_iter().flatten().enumerate() {
+        if let Some(inner) = argument.as_str().and_then(words::unquoted) {
+            let inner = inner.to_owned();
+            notes.push(format!(
+                "{at}.args[{index}]: the quotes around {argument} are left out, no shell reads it"
+            ));
+            *argument = Value::from(inner);
+        }
+    }
+}
+
+/// Puts what is known by now of `keys` into the data.
+fn renew(root: &mut Value, spec: &Value, keys: &[&str]) {
+    for key in keys {
+        root["Spec"][*key] = spec[*key].clone();
+        if let Some((name, _)) = SHORTCUTS.iter().find(|(_, field)| field == key) {
+            root[*name] = spec[*key].clone();
+        }
+    }
 }
 
 /// What `.` is in a template.
@@ -99,45 +192,147 @@ const SHORTCUTS: [(&str, &str); 3] = [
     ("Prefill", "prefill"),
 ];
 
+#[derive(Clone, Copy)]
 struct Pass<'a> {
     root: &'a Value,
     schema: &'a Node,
-    origins: &'a BTreeMap<String, String>,
+    origins: &'a ByPointer,
+    version: Option<&'a str>,
+    /// Whether commands wait for a later pass.
+    defers: bool,
+}
+
+/// Where a value was in the merged spec, and where it is when list items are left out or become several.
+#[derive(Clone)]
+struct Place {
+    old: String,
+    new: String,
+}
+
+impl Place {
+    fn at(pointer: &str) -> Self {
+        Self {
+            old: pointer.to_owned(),
+            new: pointer.to_owned(),
+        }
+    }
+
+    fn below(&self, old: &str, new: &str) -> Self {
+        Self {
+            old: format!("{}/{old}", self.old),
+            new: format!("{}/{new}", self.new),
+        }
+    }
+}
+
+/// What is gathered on the way.
+#[derive(Default)]
+struct Out {
+    origins: ByPointer,
+    deferred: Vec<Place>,
+    user: bool,
+}
+
+/// What becomes of a value.
+enum Kept {
+    One,
+    None,
+    /// It stands for these items of its list.
+    Many(Vec<String>),
 }
 
 impl Pass<'_> {
-    /// Evaluates the strings below `value`, whose JSON pointer is `path`; `false` when one asks for its
-    /// list item to be left out.
-    fn leaf(&self, value: &mut Value, path: &str) -> Result<bool, Error> {
+    fn leaf(&self, value: &mut Value, place: &Place, out: &mut Out) -> Result<Kept, Error> {
         match value {
             Value::String(text) if text.contains("{{") => {
-                let rendered = Template::parse(text, Trim::Blanks, &Program)
-                    .and_then(|template| template.render(self.root, self, &Program));
+                let program = Program {
+                    version: self.version,
+                    ..Program::default()
+                };
+                let rendered = Template::parse(text, Trim::Blanks, &program)
+                    .and_then(|template| template.render(self.root, self, &program));
+                out.user |= program.user.get();
                 match rendered {
-                    Ok(rendered) => *text = rendered,
-                    Err(error) if error.omit => return Ok(false),
-                    Err(error) => return Err(self.error(path, text, &error)),
-                }
-            }
-            Value::Array(list) => {
-                let mut kept = Vec::with_capacity(list.len());
-                for (index, mut item) in std::mem::take(list).into_iter().enumerate() {
-                    if self.leaf(&mut item, &format!("{path}/{index}"))? {
-                        kept.push(item);
+                    Ok(rendered) if program.several.get() => {
+                        return Ok(Kept::Many(
+                            rendered.split(BETWEEN).map(str::to_owned).collect(),
+                        ));
                     }
+                    Ok(rendered) => *text = rendered,
+                    Err(error) if error.omit => return Ok(Kept::None),
+                    Err(error) => return Err(self.error(&place.old, text, &error)),
+                }
+                self.note(place, &place.new, out);
+            }
+            Value::Array(list) if !list.is_empty() => {
+                let mut kept: Vec<Value> = Vec::with_capacity(list.len());
+                for (index, mut item) in std::mem::take(list).into_iter().enumerate() {
+                    let below = place.below(&index.to_string(), &kept.len().to_string());
+                    let mut of_item = Out::default();
+                    match self.leaf(&mut item, &below, &mut of_item)? {
+                        Kept::One => {
+                            kept.push(item);
+                            out.origins.append(&mut of_item.origins);
+                            out.deferred.append(&mut of_item.deferred);
+                        }
+                        Kept::None => {}
+                        Kept::Many(words) => {
+                            for word in words {
+                                let new = format!("{}/{}", place.new, kept.len());
+                                self.note(&below, &new, out);
+                                kept.push(Value::String(word));
+                            }
+                        }
+                    }
+                    out.user |= of_item.user;
                 }
                 *list = kept;
             }
-            Value::Object(map) => {
-                for (key, item) in map {
-                    if !self.leaf(item, &format!("{path}/{}", escape(key)))? {
-                        return Ok(false);
+            Value::Object(map) if !map.is_empty() => {
+                let mut emptied = Vec::new();
+                for (key, item) in map.iter_mut() {
+                    let part = escape(key);
+                    let below = place.below(&part, &part);
+                    let filled = is_filled(item);
+                    if self.defers && key == "command" && item.is_array() {
+                        out.deferred.push(below);
+                        continue;
+                    }
+                    match self.leaf(item, &below, out)? {
+                        Kept::One if filled && !is_filled(item) => emptied.push(key.clone()),
+                        Kept::One => {}
+                        Kept::None => return Ok(Kept::None),
+                        Kept::Many(_) => return Err(self.many(&below.old, item)),
                     }
                 }
+                // A list that has lost all of its items is no list that somebody wrote.
+                for key in emptied {
+                    map.remove(&key);
+                }
             }
-            _ => {}
+            _ => self.note(place, &place.new, out),
         }
-        Ok(true)
+        Ok(Kept::One)
+    }
+
+    fn note(&self, place: &Place, new: &str, out: &mut Out) {
+        if let Some(origin) = self.origins.get(&place.old) {
+            out.origins.insert(new.to_owned(), origin.clone());
+        }
+    }
+
+    fn many(&self, path: &str, value: &Value) -> Error {
+        Error::Template {
+            config: self.config(path),
+            field: field(path),
+            text: value.as_str().unwrap_or_default().to_owned(),
+            problem: "several words are possible only as items of a list".to_owned(),
+        }
+    }
+
+    fn config(&self, path: &str) -> String {
+        let config = self.origins.get(path).cloned();
+        config.unwrap_or_else(|| "service".to_owned())
     }
 
     fn error(&self, path: &str, text: &str, error: &weir_template::Error) -> Error {
@@ -148,11 +343,7 @@ impl Pass<'_> {
         }
         let line = text.lines().nth(error.line - 1).unwrap_or_default();
         Error::Template {
-            config: self
-                .origins
-                .get(path)
-                .cloned()
-                .unwrap_or_else(|| "service".to_owned()),
+            config: self.config(path),
             field: field(path),
             text: line.trim().chars().take(200).collect(),
             problem,
@@ -195,99 +386,8 @@ impl Shape for Pass<'_> {
     }
 }
 
-/// The functions that presets may call.
-struct Program;
-
-impl Functions for Program {
-    fn names(&self) -> &[&'static str] {
-        &["ChildName", "shutdownTimeout", "kvTransferConfig", "omit"]
-    }
-
-    fn call<'d>(&self, name: &str, arguments: &[Word<'d>]) -> Result<Word<'d>, Refusal> {
-        match (name, arguments) {
-            ("omit", []) => Err(Refusal::Omit),
-            ("ChildName", [Word::Str(parent), Word::Str(suffix)]) => {
-                Ok(Word::Str(weir_api::names::child(parent, suffix)))
-            }
-            ("ChildName", _) => Err(Refusal::Message("wants a name and a suffix".to_owned())),
-            ("kvTransferConfig", [Word::Nil(_)]) => Ok(Word::Str(String::new())),
-            ("kvTransferConfig", [Word::Object { object, .. }]) => {
-                Ok(Word::Str(kv_transfer(object)?))
-            }
-            ("kvTransferConfig", _) => Err(Refusal::Message("wants kvCacheOffloading".to_owned())),
-            ("shutdownTimeout", [pod, Word::Int { number: stop, .. }]) => {
-                let grace = match pod {
-                    Word::Object { object, .. } => object.get("terminationGracePeriodSeconds"),
-                    _ => None,
-                };
-                let grace = grace.and_then(Value::as_i64).unwrap_or(GRACE);
-                let left = grace.saturating_sub(*stop).saturating_sub(grace.min(5));
-                Ok(Word::int(left.max(0)))
-            }
-            _ => Err(Refusal::Message(
-                "wants a pod template and seconds".to_owned(),
-            )),
-        }
-    }
-}
-
-/// The flag for offloading the KV cache, quoted for a double-quoted text of a shell.
-fn kv_transfer(offloading: &serde_json::Map<String, Value>) -> Result<String, String> {
-    let cpu = offloading
-        .get("cpu")
-        .map(|cpu| cpu.as_str().map_or_else(|| cpu.to_string(), str::to_owned));
-    let cpu = cpu.ok_or("kvCacheOffloading.cpu is not set")?;
-    let bytes =
-        bytes(&cpu).ok_or_else(|| format!("kvCacheOffloading.cpu {cpu:?} is no quantity"))?;
-    let mut extra = json!({"cpu_bytes_to_use": bytes, "spec_name": "TieringOffloadingSpec"});
-    let policy = offloading.get("evictionPolicy").and_then(Value::as_str);
-    if let Some(policy) = policy.filter(|policy| !policy.is_empty()) {
-        extra["eviction_policy"] = json!(policy);
-    }
-    let secondary = offloading.get("secondary").and_then(Value::as_array);
-    let tiers: Vec<Value> = (0..)
-        .zip(secondary.into_iter().flatten())
-        .filter(|(_, tier)| tier.get("fileSystem").is_some_and(Value::is_object))
-        .map(|(index, _): (usize, _)| json!({"root_dir": format!("/mnt/kv-cache-{index}"), "type": "fs"}))
-        .collect();
-    if !tiers.is_empty() {
-        extra["secondary_tiers"] = Value::from(tiers);
-    }
-    let mut config = json!({
-        "kv_connector": "OffloadingConnector",
-        "kv_connector_extra_config": extra,
-        "kv_role": "kv_both",
-    });
-    config.sort_all_objects();
-    Ok(format!(
-        "--kv-transfer-config '{}'",
-        config.to_string().replace('"', "\\\"")
-    ))
-}
-
-/// Bytes of a quantity such as `10Gi`, rounded up.
-fn bytes(quantity: &str) -> Option<u64> {
-    let end = quantity
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(quantity.len());
-    let (number, unit) = quantity.split_at(end);
-    let factor: u128 = match unit {
-        "" | "m" => 1,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let scale = scale * if unit == "m" { 1_000 } else { 1 };
-    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    u64::try_from(digits.checked_mul(factor)?.div_ceil(scale)).ok()
+fn is_filled(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| !list.is_empty())
 }
 
 pub(crate) fn escape(key: &str) -> String {

@@ -110,7 +110,8 @@ fn flags_and_volumes_follow_parallelism_and_tls() {
     .expect("composes");
     assert_eq!(
         command(&tls),
-        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000 --tensor-parallel-size 4 \
+        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000 \
+         --disable-access-log-for-endpoints /health,/metrics,/ping --shutdown-timeout 40 --tensor-parallel-size 4 \
          --enable-ssl-refresh --ssl-certfile /var/run/kserve/tls/tls.crt \
          --ssl-keyfile /var/run/kserve/tls/tls.key"
     );
@@ -139,6 +140,7 @@ fn values_of_a_config_are_seen_by_templates() {
     assert_eq!(
         command(&effective),
         "vllm serve /mnt/models --served-model-name svc-tuned publishers/ns/models/svc-tuned --port 8000 \
+         --disable-access-log-for-endpoints /health,/metrics,/ping --shutdown-timeout 40 \
          --tensor-parallel-size 2"
     );
     assert_eq!(
@@ -241,7 +243,8 @@ fn a_user_s_arguments_follow_the_command() {
     let effective = effective(&service, &Globals::default()).expect("composes");
     assert_eq!(
         command(&effective),
-        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000"
+        "vllm serve /mnt/models --served-model-name svc publishers/ns/models/svc --port 8000 \
+         --disable-access-log-for-endpoints /health,/metrics,/ping --shutdown-timeout 40"
     );
     assert_eq!(
         effective.spec.pointer("/template/containers/0/args"),
