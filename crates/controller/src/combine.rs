@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use weir_api::names::{condition, kind, reason};
+use weir_api::validate::FieldError;
 use weir_compose::{CombineError, Naming};
 use weir_plan::{Failure, Settings};
 
@@ -13,6 +14,8 @@ use crate::{Context, Error};
 pub(crate) struct Combined {
     pub(crate) spec: Value,
     pub(crate) applied: Vec<Value>,
+    /// Why the spec cannot be used, although everything went together.
+    pub(crate) refused: Option<Failure>,
 }
 
 /// Combines presets, base references and the service.
@@ -41,9 +44,15 @@ pub(crate) fn effective(
             let applied = combined.layers.iter().map(|(source, config)| {
                 json!({"name": config.name, "namespace": config.namespace, "source": source.as_str()})
             });
+            let applied: Vec<Value> = applied.collect();
+            let spec = combined.effective.spec;
+            let errors = weir_api::validate::validate_effective(live, &spec, None).errors;
+            let refused = (!errors.is_empty())
+                .then(|| failure(reason::INVALID_RENDERED_CONFIG, refusal(&applied, &errors)));
             Ok(Ok(Combined {
-                applied: applied.collect(),
-                spec: combined.effective.spec,
+                spec,
+                applied,
+                refused,
             }))
         }
         Err(CombineError::Search(error)) => Err(error),
@@ -52,4 +61,21 @@ pub(crate) fn effective(
         }
         Err(error) => Ok(Err(failure(reason::COMBINE_BASE_ERROR, error.to_string()))),
     }
+}
+
+/// Which configs came to a spec that breaks rules, and which rules.
+fn refusal(applied: &[Value], errors: &[FieldError]) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let config = |config: &Value| {
+        let [source, namespace, name] =
+            ["source", "namespace", "name"].map(|field| text(&config[field]));
+        format!("{source}:{namespace}/{name}")
+    };
+    let configs: Vec<String> = applied.iter().map(config).collect();
+    let causes: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!(
+        "validation failed after merging configs [{}]: {}",
+        configs.join(", "),
+        causes.join("; ")
+    )
 }

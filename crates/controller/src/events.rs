@@ -4,7 +4,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use weir_api::names::{API_VERSION, SERVICE_KIND};
+use weir_api::names::{Kind, kind};
 use weir_plan::ServiceIdentity;
 
 use crate::api_code;
@@ -29,19 +29,30 @@ pub(crate) async fn report(
     reason: &str,
     message: &str,
 ) {
+    report_on(client, (kind::SERVICE, service), severity, reason, message).await;
+}
+
+/// Reports on an object of a kind.
+pub(crate) async fn report_on(
+    client: &Client,
+    (kind, object): (Kind, &ServiceIdentity),
+    severity: Severity,
+    reason: &str,
+    message: &str,
+) {
     let mut end = message.len().min(LONGEST);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
     let message = &message[..end];
-    if let Err(error) = write(client, service, severity, reason, message).await {
-        tracing::warn!(service = service.name, namespace = service.namespace, reason, %error, "cannot write an event");
+    if let Err(error) = write(client, (kind, object), severity, reason, message).await {
+        tracing::warn!(kind = kind.kind, name = object.name, namespace = object.namespace, reason, %error, "cannot write an event");
     }
 }
 
 async fn write(
     client: &Client,
-    service: &ServiceIdentity,
+    (of, service): (Kind, &ServiceIdentity),
     severity: Severity,
     reason: &str,
     message: &str,
@@ -69,8 +80,8 @@ async fn write(
         "kind": "Event",
         "metadata": {"name": name, "namespace": service.namespace},
         "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": SERVICE_KIND,
+            "apiVersion": of.api_version(),
+            "kind": of.kind,
             "name": service.name,
             "namespace": service.namespace,
             "uid": service.uid,

@@ -7,9 +7,11 @@ mod apply;
 mod cache;
 mod certificate;
 mod combine;
+mod configs;
 mod events;
 mod reconcile;
 mod snapshot;
+mod uses;
 mod watch;
 
 use std::sync::Arc;
@@ -151,7 +153,7 @@ pub async fn run(
     let config = Config::default().concurrency(options.concurrency);
     let context = Arc::new(Context {
         client: client.clone(),
-        options,
+        options: options.clone(),
         cache: Arc::new(cache::Cache::new()),
         services: snapshot::Services::default(),
         applied: apply::Memory::default(),
@@ -168,8 +170,9 @@ pub async fn run(
             Err(error) => tracing::debug!(error = %error, "pass or watch ended early"),
         }
     });
+    let configs = configs::run(client, options, shutdown.clone());
     tokio::select! {
-        () = work => {}
+        _ = futures::future::join(work, configs) => {}
         () = async { shutdown.cancelled().await; tokio::time::sleep(Duration::from_secs(5)).await } => {}
     }
     Ok(())

@@ -160,9 +160,17 @@ async fn work(
     let stopped = weir_plan::stopped(service);
     match combine::effective(context, live, settings, pinned)? {
         Ok(combined) => {
-            observed.presets = Outcome::Done;
             observed.applied = combined.applied;
-            observed.spec = Some(combined.spec);
+            match combined.refused {
+                None => {
+                    observed.presets = Outcome::Done;
+                    observed.spec = Some(combined.spec);
+                }
+                Some(failure) => {
+                    report_lasting(context, service, live, &failure.message, true).await;
+                    observed.presets = Outcome::Failed(failure);
+                }
+            }
         }
         Err(failure) => {
             report_lasting(context, service, live, &failure.message, true).await;

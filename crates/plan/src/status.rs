@@ -222,9 +222,11 @@ fn base(input: &StatusInput<'_>) -> Map<String, Value> {
     if !input.pinned.is_empty() {
         status.insert("annotations".to_owned(), json!(input.pinned));
     }
-    let keeps_list = matches!(input.presets, Outcome::Done) && !input.applied.is_empty();
-    if keeps_list {
+    // Refused or not, it is known what was combined; of a service that does not run it is not asked anew.
+    if !input.applied.is_empty() {
         status.insert("appliedConfigs".to_owned(), json!(input.applied));
+    } else if stopped(input.service) {
+        keep(input.previous, &mut status, "appliedConfigs");
     }
     for key in ["url", "addresses", "router"] {
         keep(input.previous, &mut status, key);
