@@ -126,8 +126,8 @@ pub fn review(object: &Value, old: Option<&Value>) -> Verdict {
 /// The verdict on what a service comes to: `effective` is its spec with everything that it inherits, `old` the
 /// effective spec that it had before.
 ///
-/// Every rule holds here, those about what is missing too. The warning that a route repeats its gateway is left
-/// out: combining writes those references itself.
+/// Every rule holds here, those about what is missing too. Only a route that names other gateways than
+/// `gateway.refs` is nothing to complain of: a preset's route does, and gets the references of the service.
 #[must_use]
 pub fn validate_effective(service: &Value, effective: &Value, old: Option<&Value>) -> Verdict {
     let mut verdict = Verdict::default();
@@ -140,9 +140,9 @@ pub fn validate_effective(service: &Value, effective: &Value, old: Option<&Value
     if let Some(old) = old {
         parallelism::check_change(old, effective, &mut verdict);
     }
-    verdict
-        .warnings
-        .retain(|warning| warning.path != "spec.router.route.http.spec");
+    for list in [&mut verdict.errors, &mut verdict.warnings] {
+        list.retain(|found| found.path != "spec.router.route.http.spec");
+    }
     verdict
 }
 

@@ -86,6 +86,8 @@ fn each_rule_holds_for_own_and_effective_specs() {
     for (rule, spec, want) in table() {
         let own = review(&service(&spec), None);
         assert_eq!(found(&own), want, "rule {rule}, own: {spec}");
+        // Combining gives a route the references of `gateway.refs`.
+        let want = if rule == 3 { &[] } else { want };
         let effective = validate_effective(&service(&json!({})), &spec, None);
         assert_eq!(found(&effective), want, "rule {rule}, effective: {spec}");
     }
@@ -99,8 +101,7 @@ fn rule_3_is_a_warning_for_the_same_gateways_and_an_error_in_the_old_version() {
     assert_eq!(review(&object, None).warnings.len(), 1);
     assert_eq!(
         validate_effective(&service(&json!({})), &spec, None),
-        Verdict::default(),
-        "combining writes them itself"
+        Verdict::default()
     );
     object["apiVersion"] = json!("serving.kserve.io/v1alpha1");
     assert_eq!(
