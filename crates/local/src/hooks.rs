@@ -19,19 +19,16 @@ pub struct LocalHooks;
 impl Hooks for LocalHooks {
     fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<Vec<String>, Refusal> {
         let ours = request.group == weir_api::names::GROUP && request.subresource.is_empty();
-        if !ours || request.operation == Operation::Delete {
+        if !ours {
             return Ok(Vec::new());
         }
-        weir_review::admit(request.object, request.old).map_err(|refusal| Refusal {
-            code: 422,
-            reason: "Invalid".to_owned(),
-            message: refusal.to_string(),
-            causes: refusal
-                .causes
-                .into_iter()
-                .map(|cause| (cause.reason.to_owned(), cause.message, cause.field))
-                .collect(),
-        })
+        if request.operation == Operation::Delete {
+            return weir_review::admit_deletion(request.object, weir_api::names::SYSTEM_NAMESPACE)
+                .map(|()| Vec::new())
+                .map_err(|refusal| refused(403, "Forbidden", refusal));
+        }
+        weir_review::admit(request.object, request.old)
+            .map_err(|refusal| refused(422, "Invalid", refusal))
     }
 
     fn converts(&self, group: &str) -> bool {
@@ -40,5 +37,18 @@ impl Hooks for LocalHooks {
 
     fn convert(&self, object: Value, to: &str) -> Result<Value, String> {
         weir_api::convert(object, to).map_err(|error| error.to_string())
+    }
+}
+
+fn refused(code: u16, reason: &str, refusal: weir_review::Refusal) -> Refusal {
+    Refusal {
+        code,
+        reason: reason.to_owned(),
+        message: refusal.to_string(),
+        causes: refusal
+            .causes
+            .into_iter()
+            .map(|cause| (cause.reason.to_owned(), cause.message, cause.field))
+            .collect(),
     }
 }

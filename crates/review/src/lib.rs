@@ -9,9 +9,10 @@ mod kinds;
 mod locate;
 mod object;
 pub mod offline;
+mod shapes;
 pub mod trace;
 
-pub use admission::{Cause, Refusal, admit};
+pub use admission::{Cause, Refusal, admit, admit_deletion};
 pub use kinds::Kinds;
 
 use std::collections::HashMap;

@@ -343,7 +343,10 @@ fn rules(value: &Value, found: &mut Vec<Found>) {
     if !api_version.starts_with(names::GROUP) {
         return;
     }
-    let verdict = weir_api::validate::review(value, None);
+    let mut verdict = weir_api::validate::review(value, None);
+    if verdict.errors.is_empty() {
+        crate::admission::render_config(value, None, &mut verdict);
+    }
     let errors = verdict
         .errors
         .into_iter()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{Options, Severity, admit, review_text};
+use crate::{Options, Severity, admit, admit_deletion, review_text};
 
 /// The findings of a text, one a line.
 fn messages(text: &str) -> String {
@@ -191,4 +191,39 @@ fn admission_fills_in_and_refuses() {
     let refusal = admit(&mut object, None).unwrap_err();
     assert_eq!(refusal.causes.len(), 1);
     insta::assert_snapshot!(refusal);
+}
+
+#[test]
+fn a_config_is_rendered_before_it_is_admitted() {
+    let config = |name: &str, argument: &str| {
+        json!({"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LLMInferenceServiceConfig",
+            "metadata": {"name": name, "namespace": "kserve"},
+            "spec": {"template": {"containers": [{"name": "main", "args": [argument]}]}}})
+    };
+    let refusal = admit(&mut config("c", "{{ .Spec.Modell.Name }}"), None).unwrap_err();
+    assert_eq!(
+        refusal.causes[0].field,
+        "spec.template.containers[0].args[0]"
+    );
+    assert!(
+        refusal.to_string().contains("can't evaluate field Modell"),
+        "{refusal}"
+    );
+    let warnings = admit(&mut config("c", "{{ .Spec.Parallelism.Tensor }}"), None).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        admit(&mut config("c", "{{ .Spec.Model.Name }}"), None),
+        Ok(vec![])
+    );
+
+    let preset = "kserve-config-llm-template";
+    let changed = |name: &str| {
+        admit(&mut config(name, "b"), Some(&config(name, "a")))
+            .unwrap()
+            .len()
+    };
+    assert_eq!((changed(preset), changed("mine")), (1, 0));
+    assert!(admit_deletion(&config(preset, "a"), "kserve").is_err());
+    assert!(admit_deletion(&config(preset, "a"), "other").is_ok());
+    assert!(admit_deletion(&config("mine", "a"), "kserve").is_ok());
 }
