@@ -1,9 +1,14 @@
 //! Probes: what they ask, and when.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use reqwest::Url;
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::seconds;
 
@@ -106,21 +111,34 @@ async fn http(
         "http"
     };
     let path = get["path"].as_str().unwrap_or("/").trim_start_matches('/');
-    let mut request = client.get(format!("{scheme}://{host}:{port}/{path}"));
+    let url = format!("{scheme}://{host}:{port}/{path}");
+    let failed = |cause: &dyn std::fmt::Display| format!("Get \"{url}\": {cause}");
+    let target = Url::parse(&url).map_err(|error| failed(&error))?;
+    let mut headers = HeaderMap::new();
     for header in get["httpHeaders"].as_array().into_iter().flatten() {
         if let (Some(name), Some(value)) = (header["name"].as_str(), header["value"].as_str()) {
-            request = request.header(name, value);
+            let name = HeaderName::try_from(name).map_err(|error| failed(&error))?;
+            let value = HeaderValue::try_from(value).map_err(|error| failed(&error))?;
+            headers.append(name, value);
         }
     }
-    let answer = request.header("user-agent", "kube-probe/weir").send().await;
-    let answer = answer.map_err(|error| {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        format!("Get \"{scheme}://{host}:{port}/{path}\": {cause}")
-    })?;
-    let status = answer.status().as_u16();
+    let agent = HeaderValue::from_static("kube-probe/weir");
+    headers.entry(USER_AGENT).or_insert(agent);
+    let status = if scheme == "https" {
+        let answer = client.get(target).headers(headers).send().await;
+        answer
+            .map(|answer| answer.status().as_u16())
+            .map_err(|error| {
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(deeper) = cause.source() {
+                    cause = deeper;
+                }
+                failed(&cause)
+            })?
+    } else {
+        let asked = plain(SocketAddr::from((host, port)), &target, &headers).await;
+        asked.map_err(|error| failed(&error))?
+    };
     if (200..400).contains(&status) {
         Ok(())
     } else {
@@ -128,10 +146,45 @@ async fn http(
     }
 }
 
+/// Sends a request in clear text and reads the status of the answer, no more: probes are what a node
+/// of many pods does all day, and this takes no task, pool or connector.
+async fn plain(address: SocketAddr, url: &Url, headers: &HeaderMap) -> io::Result<u16> {
+    let query = url.query().map(|query| format!("?{query}"));
+    let query = query.unwrap_or_default();
+    let mut request = format!("GET {}{query} HTTP/1.1\r\n", url.path()).into_bytes();
+    if !headers.contains_key(HOST) {
+        request.extend(format!("host: {address}\r\n").bytes());
+    }
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            request.extend(part);
+        }
+    }
+    request.extend(b"accept: */*\r\nconnection: close\r\n\r\n");
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&request).await?;
+    let mut answer = [0; 1024];
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut answer[length..]).await?;
+        length += read;
+        // "HTTP/1.1 200"
+        let odd = || io::Error::other("the answer is not HTTP");
+        match answer[..length].get(..12) {
+            Some(line) if line.starts_with(b"HTTP/1.") => {
+                let digits = std::str::from_utf8(&line[9..]).map_err(|_| odd())?;
+                return digits.parse().map_err(|_| odd());
+            }
+            None if read > 0 => {}
+            _ => return Err(odd()),
+        }
+    }
+}
+
 async fn tcp(socket: &Value, container: &Value, ip: Ipv4Addr) -> Result<(), String> {
     let port = port(&socket["port"], container)?;
     let address = SocketAddr::from((asked(socket, ip)?, port));
-    let connected = tokio::net::TcpStream::connect(address).await;
+    let connected = TcpStream::connect(address).await;
     connected
         .map(drop)
         .map_err(|error| format!("dial tcp {address}: {error}"))
@@ -254,6 +307,49 @@ mod tests {
             "{message}"
         );
         assert_eq!(refused(&json!({}), ip), None);
+    }
+
+    #[tokio::test]
+    async fn the_status_of_the_answer_decides() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let probe = json!({"httpGet": {"port": port, "path": "a b?c=d", "httpHeaders": [
+            {"name": "X-One", "value": "1"}, {"name": "Host", "value": "example"}]}});
+        weir_runtime::install_crypto();
+        let client = reqwest::Client::builder().no_proxy().build();
+        let client = client.unwrap();
+        let limit = Duration::from_secs(20);
+        for (answer, wanted) in [
+            (&["HTTP/1.1 200 OK\r\n\r\n"][..], "fine"),
+            (&["HTT", "P/1.0 3", "02 Found\r\n\r\n"], "fine"),
+            (&["HTTP/1.1 503 No\r\n\r\n"], "statuscode: 503"),
+            (&["SSH-2.0 something else\r\n"], "not HTTP"),
+            (&["HTTP/1.1 2"], "not HTTP"),
+        ] {
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                for part in answer {
+                    stream.write_all(part.as_bytes()).await.unwrap();
+                }
+                String::from_utf8_lossy(&request[..length]).into_owned()
+            };
+            let (container, ip) = (json!({}), Ipv4Addr::LOCALHOST);
+            let asked = ask(&probe, &container, ip, limit, &client);
+            let (found, request) = tokio::join!(asked, server);
+            let found = found.err().unwrap_or_else(|| "fine".to_owned());
+            assert!(found.contains(wanted), "{answer:?}: {found}");
+            assert_eq!(
+                request,
+                "GET /a%20b?c=d HTTP/1.1\r\nx-one: 1\r\nhost: example\r\n\
+                 user-agent: kube-probe/weir\r\naccept: */*\r\nconnection: close\r\n\r\n"
+            );
+        }
+        let split = json!({"httpGet": {"port": port, "httpHeaders": [
+            {"name": "a", "value": "b\r\nc: d"}]}});
+        let (container, ip) = (json!({}), Ipv4Addr::LOCALHOST);
+        assert!(ask(&split, &container, ip, limit, &client).await.is_err());
     }
 
     #[test]
