@@ -38,6 +38,7 @@ impl Functions for Program<'_> {
             "mentions",
             "asksFor",
             "envOr",
+            "commandHas",
         ]
     }
 
@@ -75,6 +76,9 @@ impl Functions for Program<'_> {
                     fields(pod).is_some_and(|pod| words::mention(pod, &flags)),
                 ))
             }
+            ("commandHas", [pod, Word::Str(part)]) => Ok(Word::Bool(
+                fields(pod).is_some_and(|pod| words::command_has(pod, part)),
+            )),
             ("asksFor", [pod, Word::Str(prefix)]) => Ok(Word::Bool(
                 fields(pod).is_some_and(|pod| words::asks_for(pod, prefix)),
             )),
@@ -146,6 +150,7 @@ fn wants(name: &str) -> &'static str {
         "kvTransferConfig" | "kvTransferJSON" => "kvCacheOffloading",
         "engineAtLeast" => "a pod template and a version",
         "asksFor" => "a pod template and the beginning of a resource's name",
+        "commandHas" => "a pod template and a part of a word",
         "envOr" => "a pod template, a variable and a default",
         _ => "a pod template",
     }

@@ -127,6 +127,7 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
         .iter()
         .map(|config| (config.origin(), config.spec.clone()));
     for (origin, mut layer) in layers.chain([("service".to_owned(), own)]) {
+        drop_nulls(&mut layer);
         drop_default_rules(&mut layer);
         spec = merge_layer(&spec, &layer).map_err(|error| Error::Merge {
             config: origin.clone(),
@@ -156,14 +157,30 @@ fn merge_layer(spec: &Value, layer: &Value) -> Result<Value, weir_merge::Error> 
 /// A name that is only the default gives way to that of a config.
 fn yield_default_name(service: &Value, own: &mut Value, configs: &[Config]) {
     let name = service.pointer("/metadata/name").and_then(Value::as_str);
-    if model_name(own).is_some()
-        && model_name(own) == name
+    if model_name(own) == name
         && configs
             .iter()
             .any(|config| model_name(&config.spec).is_some())
         && let Some(model) = own.get_mut("model").and_then(Value::as_object_mut)
     {
         model.remove("name");
+    }
+}
+
+/// A null is a field that is not set: an API server drops it, so what comes from a file has none either. A
+/// picker's own configuration stays as it is.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            for (key, value) in map {
+                if key != "inline" {
+                    drop_nulls(value);
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Config, merge_layer, yield_default_name};
+use crate::{Config, drop_nulls, merge_layer, yield_default_name};
 
 /// Returns `service` with the spec that it has together with `bases`, for [`select`].
 ///
@@ -14,9 +14,10 @@ use crate::{Config, merge_layer, yield_default_name};
 pub fn detect(service: &Value, bases: &[Config]) -> Value {
     let mut own = service.get("spec").cloned().unwrap_or_else(|| json!({}));
     yield_default_name(service, &mut own, bases);
-    let layers = bases.iter().map(|base| &base.spec).chain([&own]);
-    let spec = layers.fold(json!({}), |spec, layer| {
-        merge_layer(&spec, layer).unwrap_or(spec)
+    let layers = bases.iter().map(|base| base.spec.clone()).chain([own]);
+    let spec = layers.fold(json!({}), |spec, mut layer| {
+        drop_nulls(&mut layer);
+        merge_layer(&spec, &layer).unwrap_or(spec)
     });
     let mut detected = service.clone();
     detected["spec"] = spec;

@@ -107,6 +107,14 @@ pub(crate) fn mention(pod: &Map<String, Value>, flags: &[&str]) -> bool {
         .any(|text| flags.iter().any(|flag| text.contains(flag)))
 }
 
+/// Whether a word of the engine's command, as it stands in the merged spec, has `part` in it.
+pub(crate) fn command_has(pod: &Map<String, Value>, part: &str) -> bool {
+    let command = main(pod).and_then(|main| main.get("command"));
+    let command = command.and_then(Value::as_array).into_iter().flatten();
+    let mut words = command.filter_map(Value::as_str);
+    words.any(|word| word.contains(part))
+}
+
 /// Whether the engine's container asks for a resource whose name begins with `prefix`.
 pub(crate) fn asks_for(pod: &Map<String, Value>, prefix: &str) -> bool {
     let resources = main(pod).and_then(|main| main.get("resources"));
