@@ -289,4 +289,91 @@ proptest! {
         let others: Vec<u8> = base.iter().copied().filter(|n| !patch.contains(n)).collect();
         proptest::prop_assert_eq!(kept(&|n| !patch.contains(n)), others);
     }
+
+    /// Where kinds of values agree and nothing is deleted, it does not matter which two layers are combined
+    /// first; only the order of list items may differ.
+    #[test]
+    fn layers_may_be_combined_in_any_grouping(a in layer(), b in layer(), c in layer()) {
+        let on = |base: &Value, over: &Value| try_compose_merge(base, over, &Node::any()).unwrap();
+        let left = by_name(on(&on(&a, &b), &c));
+        let right = by_name(on(&a, &on(&b, &c)));
+        proptest::prop_assert_eq!(left, right);
+    }
+
+    #[test]
+    fn a_layer_on_itself_changes_nothing(a in layer()) {
+        let once = try_compose_merge(&json!({}), &a, &Node::any()).unwrap();
+        proptest::prop_assert_eq!(&once, &a);
+        proptest::prop_assert_eq!(try_compose_merge(&a, &a, &Node::any()).unwrap(), a);
+    }
+}
+
+/// A layer of a service: maps, lists with a key in each other, lists without one, and a union.
+fn layer() -> impl Strategy<Value = Value> {
+    use prop::option::of as some;
+    let word = || prop::sample::select(vec!["x", "y", "z"]);
+    let variable = (word(), any::<bool>()).prop_map(|(text, from)| {
+        let field = if from { "valueFrom" } else { "value" };
+        json!({field: text})
+    });
+    let container = (
+        some(word()),
+        some(prop::collection::vec(word(), 1..3)),
+        some(keyed(variable)),
+    )
+        .prop_map(|(image, args, env)| {
+            object([
+                ("image", json!(image)),
+                ("args", json!(args)),
+                ("env", json!(env)),
+            ])
+        });
+    let labels = prop::collection::btree_map("[ab]", word(), 0..3);
+    (some(0..3_i32), labels, some(keyed(container))).prop_map(|(replicas, labels, containers)| {
+        object([
+            ("replicas", json!(replicas)),
+            ("labels", json!(labels)),
+            ("template", object([("containers", json!(containers))])),
+        ])
+    })
+}
+
+/// An object of the fields that are set.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let set = fields.into_iter().filter(|(_, value)| !value.is_null());
+    set.map(|(name, value)| (name.to_owned(), value))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// A list whose items have distinct names.
+fn keyed(item: impl Strategy<Value = Value>) -> impl Strategy<Value = Vec<Value>> {
+    prop::collection::btree_map("[abc]", item, 1..4).prop_map(|items| {
+        let named = |(name, mut item): (String, Value)| {
+            item["name"] = json!(name);
+            item
+        };
+        items.into_iter().map(named).collect()
+    })
+}
+
+/// The value with the items of its keyed lists sorted.
+fn by_name(mut value: Value) -> Value {
+    match &mut value {
+        Value::Array(items) => {
+            for item in items.iter_mut() {
+                *item = by_name(item.take());
+            }
+            if items.iter().all(Value::is_object) {
+                items.sort_by_key(|item| item["name"].to_string());
+            }
+        }
+        Value::Object(fields) => {
+            for field in fields.values_mut() {
+                *field = by_name(field.take());
+            }
+        }
+        _ => {}
+    }
+    value
 }

@@ -223,4 +223,9 @@ proptest::proptest! {
     fn any_text_ends(text in "([{}`$.|() a-z\"=-]|\\{\\{|\\}\\}|end|if |range |\\.Name){0,40}") {
         let _ = render(&text);
     }
+
+    #[test]
+    fn text_without_actions_stays_as_it_is(text in "([{}]? ?[a-z\\n\"'`$.|\\\\é-]){0,40}") {
+        proptest::prop_assert_eq!(render(&text), Ok(text));
+    }
 }
