@@ -255,4 +255,6 @@ fn take_annotation(object: &mut Value, key: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
