@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 use weir_api::names;
-use weir_compose::{CombineError, Combined};
+use weir_compose::{CombineError, Combined, Source};
 use weir_vllm::argv::ArgError;
 
 use crate::offline::{Error, Object, Offline, SERVICE, below_spec};
@@ -42,6 +42,21 @@ pub fn review(world: &Offline<'_>, reviewed: &[Finding]) -> Vec<Finding> {
         findings.extend(found.findings.into_iter().filter(new));
     }
     findings
+}
+
+/// The pods of a spec that run engines.
+const PODS: [&str; 4] = [
+    "/template",
+    "/worker",
+    "/prefill/template",
+    "/prefill/worker",
+];
+
+fn is_preset(layer: &str, combined: &Combined) -> bool {
+    combined.layers.iter().any(|(source, config)| {
+        *source == Source::Preset
+            && layer.split_once('/') == Some((config.namespace.as_str(), config.name.as_str()))
+    })
 }
 
 struct Review<'a> {
@@ -113,7 +128,10 @@ impl Review<'_> {
         };
         self.rules(&combined);
         self.engine(&combined);
-        if self.findings.is_empty()
+        if self
+            .findings
+            .iter()
+            .all(|f| f.severity == Severity::Warning)
             && let Err(error) = self.world.plan(self.service, &combined.effective.spec)
         {
             self.not_planned(&combined, &error);
@@ -167,9 +185,29 @@ impl Review<'_> {
     fn rules(&mut self, combined: &Combined) {
         let mut whole = self.service.value.clone();
         whole["spec"] = combined.effective.spec.clone();
-        for error in weir_api::validate::validate(&whole) {
+        // A command of the user may mean anything; one of a preset is what the rules know of.
+        for pod in PODS {
+            let containers = whole["spec"].pointer_mut(&format!("{pod}/containers"));
+            let containers = containers.and_then(Value::as_array_mut);
+            for (index, container) in containers.into_iter().flatten().enumerate() {
+                let word = format!("{pod}/containers/{index}/command/0");
+                let layer = combined.effective.origins.get(&word);
+                if layer.is_some_and(|layer| is_preset(layer, combined))
+                    && let Some(container) = container.as_object_mut()
+                {
+                    container.remove("command");
+                }
+            }
+        }
+        let verdict = weir_api::validate::review(&whole, None);
+        let errors = verdict.errors.into_iter().map(|e| (e, Severity::Error));
+        let warnings = verdict.warnings.into_iter().map(|e| (e, Severity::Warning));
+        for (error, severity) in errors.chain(warnings) {
             let (layer, pointer) = self.origin(combined, &error.path);
             self.push(&layer, &pointer, error.path, error.message, String::new());
+            if let Some(finding) = self.findings.last_mut() {
+                finding.severity = severity;
+            }
         }
     }
 
@@ -192,12 +230,7 @@ impl Review<'_> {
     /// The command lines of engines, by the engine's own rules.
     fn engine(&mut self, combined: &Combined) {
         let spec = &combined.effective.spec;
-        for pod in [
-            "/template",
-            "/worker",
-            "/prefill/template",
-            "/prefill/worker",
-        ] {
+        for pod in PODS {
             let containers = spec.pointer(&format!("{pod}/containers"));
             let containers = containers.and_then(Value::as_array);
             for (index, container) in containers.into_iter().flatten().enumerate() {

@@ -18,7 +18,8 @@ pub(crate) fn pointer(value: &Value, path: &str) -> String {
         let step = match (bracket, at) {
             (Some((index, after)), _) => {
                 rest = after;
-                index.trim_matches('"').to_owned()
+                let index = index.trim_matches('"');
+                named(at, index).unwrap_or_else(|| index.to_owned())
             }
             (None, Some(Value::Object(fields))) => {
                 let key = fields
@@ -43,6 +44,15 @@ pub(crate) fn pointer(value: &Value, path: &str) -> String {
         out.push_str(&step.replace('~', "~0").replace('/', "~1"));
     }
     out
+}
+
+/// The index of the item that has a name: `containers[main]`.
+fn named(list: Option<&Value>, name: &str) -> Option<String> {
+    let index = list?
+        .as_array()?
+        .iter()
+        .position(|item| item["name"] == name);
+    index.map(|index| index.to_string())
 }
 
 /// Whether the path begins with this key as a whole step.
@@ -163,6 +173,8 @@ mod tests {
             "/metadata/labels/a/b"
         );
         assert_eq!(pointer(&value, "l[0].x"), "/l/0/x");
+        let named = json!({"l": [{"name": "a"}, {"name": "b", "c.d": 1}]});
+        assert_eq!(pointer(&named, "l[b].c.d"), "/l/1/c.d");
         assert_eq!(pointer(&value, "l[0].missing"), "/l/0/missing");
         assert_eq!(pointer(&value, "spec.foo"), "/spec/foo");
         assert_eq!(pointer(&value, ""), "");

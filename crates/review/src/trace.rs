@@ -3,6 +3,7 @@
 use serde_json::Value;
 use weir_compose::Combined;
 
+use crate::locate;
 use crate::offline::{Object, Offline, Place, SERVICE, describe};
 
 /// Where one value comes from.
@@ -44,6 +45,66 @@ pub struct Trace<'a> {
     world: &'a Offline<'a>,
     service: &'a Object<'a>,
     combined: &'a Combined,
+}
+
+/// A path that leads nowhere in the effective spec.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {at} has no {step:?}; {}", hint(step, known))]
+pub struct Missing {
+    path: String,
+    at: String,
+    step: String,
+    known: Vec<String>,
+}
+
+fn hint(step: &str, known: &[String]) -> String {
+    match locate::similar(step, known.iter().map(String::as_str)) {
+        Some(similar) => format!("did you mean {similar}?"),
+        None if known.is_empty() => "it is no object and no list".to_owned(),
+        None => format!("it has {}", known.join(", ")),
+    }
+}
+
+/// The JSON pointer of a path such as `spec.template.containers[main].args` into the effective spec `spec`.
+///
+/// # Errors
+/// When it leads nowhere: how far it leads, and where one can go from there.
+pub fn resolve(spec: &Value, path: &str) -> Result<String, Missing> {
+    let below = path
+        .strip_prefix("spec")
+        .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    let pointer = locate::pointer(spec, below.unwrap_or(path).trim_start_matches('.'));
+    let (mut at, mut way) = (spec, "spec".to_owned());
+    for step in pointer.split('/').skip(1) {
+        let name = step.replace("~1", "/").replace("~0", "~");
+        at = at.pointer(&format!("/{step}")).ok_or_else(|| Missing {
+            path: path.to_owned(),
+            at: way.clone(),
+            step: name.clone(),
+            known: steps_of(at),
+        })?;
+        way = if name.bytes().all(|b| b.is_ascii_digit()) {
+            format!("{way}[{name}]")
+        } else {
+            format!("{way}.{name}")
+        };
+    }
+    Ok(pointer)
+}
+
+/// Where one can go from a value.
+fn steps_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields.keys().cloned().collect(),
+        Value::Array(items) => {
+            let name = |(index, item): (usize, &Value)| {
+                let name = item["name"].as_str().map(str::to_owned);
+                format!("[{}]", name.unwrap_or_else(|| index.to_string()))
+            };
+            items.iter().enumerate().map(name).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Parts of objects, and the parts of the effective spec that they are made of.

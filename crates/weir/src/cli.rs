@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{render, up, validate};
+use crate::{explain, render, up, validate};
 
 /// Runs large language models from one resource, on Kubernetes or on this machine.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Render(Box<render::Arguments>),
     /// Says everything that is wrong in manifests, without a cluster
     Validate(Box<validate::Arguments>),
+    /// Says where a value of a service comes from: service, baseRef, preset, template or rule
+    Explain(Box<explain::Arguments>),
     /// Prints the custom resource definitions as YAML documents (install with `kubectl apply --server-side -f -`)
     Crds,
     /// Runs the simulated engine with a `vllm serve` command line
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Up(arguments) => up::run(*arguments),
         Command::Render(arguments) => render::run(*arguments),
         Command::Validate(arguments) => validate::run(*arguments),
+        Command::Explain(arguments) => explain::run(*arguments),
         Command::Crds => crds(),
         Command::Engine { arguments } => weir_engine::main(arguments),
     }

@@ -112,3 +112,14 @@ pub(crate) fn finding(source: String, message: String) -> Finding {
         severity: Severity::Error,
     }
 }
+
+/// Reviews services and configs. What else stands in the files is of no interest: a kind of an operator, a
+/// kustomization.
+pub(crate) fn review_ours(sources: &[Source]) -> Vec<Finding> {
+    let documents = sources.iter().map(|source| &source.document);
+    let ours = documents.filter(|document| {
+        let group = document.value["apiVersion"].as_str().unwrap_or_default();
+        group.starts_with(weir_api::names::GROUP) || document.value["kind"] == "List"
+    });
+    weir_review::review(ours, &weir_review::Options::default())
+}

@@ -1,6 +1,7 @@
 //! The `weir` program: one module a command; each reads its input, calls a crate and prints.
 
 mod cli;
+mod explain;
 mod inputs;
 mod render;
 mod up;

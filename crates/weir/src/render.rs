@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde_json::json;
 use weir_local::files::Source;
+use weir_review::Severity;
 use weir_review::offline::Offline;
 use weir_review::trace::Trace;
 
@@ -65,15 +66,11 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 
 fn text(sources: &[Source], arguments: Arguments) -> Result<String, Vec<String>> {
     let documents = sources.iter().map(|source| &source.document);
-    // What else stands in the files is of no interest here: a kind of an operator, a kustomization.
-    let ours = documents.clone().filter(|document| {
-        let group = document.value["apiVersion"].as_str().unwrap_or_default();
-        group.starts_with(weir_api::names::GROUP) || document.value["kind"] == "List"
-    });
-    let mut findings = weir_review::review(ours, &weir_review::Options::default());
+    let mut findings = inputs::review_ours(sources);
     let world = Offline::read(documents, arguments.cluster.given())
         .map_err(|error| vec![error.to_string()])?;
     findings.extend(weir_review::effective::review(&world, &findings));
+    findings.retain(|finding| finding.severity == Severity::Error);
     if !findings.is_empty() {
         return Err(findings.iter().map(ToString::to_string).collect());
     }

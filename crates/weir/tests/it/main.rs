@@ -16,6 +16,8 @@ mod engine;
 mod instance;
 mod kubectl;
 mod local_model;
+mod mistakes;
+mod offline;
 mod real_vllm;
 mod serve;
 mod wrapper;
