@@ -4,6 +4,7 @@
 //! wins over all) and then evaluates the templates in the merged spec's strings.
 
 mod combine;
+mod fix;
 mod functions;
 mod origin;
 pub mod presets;
@@ -15,6 +16,7 @@ pub use combine::{
     CombineError, Combined, Naming, Source, WELL_KNOWN, carried_document, combine, find_config,
 };
 
+pub use fix::{picker_reference, resolve_picker_reference};
 pub use select::{detect, select, select_with};
 
 use std::collections::BTreeMap;
@@ -138,8 +140,20 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
     if model_name(&spec).is_none() && spec.get("model").is_some_and(Value::is_object) {
         spec["model"]["name"] = Value::from(name);
     }
-    let by_pointer = origins.by_pointer(&spec, node);
-    let rendered = render::spec(&mut spec, service, globals, node, &by_pointer)?;
+    let mut by_pointer = origins.by_pointer(&spec, node);
+    fix::Fixes {
+        spec: &mut spec,
+        origins: &mut by_pointer,
+        name,
+    }
+    .before();
+    let mut rendered = render::spec(&mut spec, service, globals, node, &by_pointer)?;
+    fix::Fixes {
+        spec: &mut spec,
+        origins: &mut rendered.origins,
+        name,
+    }
+    .after();
     let applied = configs.iter().map(|config| config.name.clone()).collect();
     Ok(Effective {
         spec,
