@@ -46,7 +46,7 @@ pub(crate) fn effective(
             });
             let applied: Vec<Value> = applied.collect();
             let spec = combined.effective.spec;
-            let errors = weir_api::validate::validate_effective(live, &spec, None).errors;
+            let errors = weir_review::review_effective(live, &spec).errors;
             let refused = (!errors.is_empty())
                 .then(|| failure(reason::INVALID_RENDERED_CONFIG, refusal(&applied, &errors)));
             Ok(Ok(Combined {

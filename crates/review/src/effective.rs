@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 use weir_api::names;
-use weir_compose::{CombineError, Combined, Source};
+use weir_compose::{CombineError, Combined};
 use weir_vllm::argv::ArgError;
 
 use crate::offline::{Error, Object, Offline, SERVICE, below_spec};
@@ -51,13 +51,6 @@ const PODS: [&str; 4] = [
     "/prefill/template",
     "/prefill/worker",
 ];
-
-fn is_preset(layer: &str, combined: &Combined) -> bool {
-    combined.layers.iter().any(|(source, config)| {
-        *source == Source::Preset
-            && layer.split_once('/') == Some((config.namespace.as_str(), config.name.as_str()))
-    })
-}
 
 struct Review<'a> {
     world: &'a Offline<'a>,
@@ -181,25 +174,9 @@ impl Review<'_> {
         find(&spec, "", &is).unwrap_or(same)
     }
 
-    /// The rules of the API, on what the service comes to.
+    /// The rules and the schema of the API, on what the service comes to.
     fn rules(&mut self, combined: &Combined) {
-        let mut whole = self.service.value.clone();
-        whole["spec"] = combined.effective.spec.clone();
-        // A command of the user may mean anything; one of a preset is what the rules know of.
-        for pod in PODS {
-            let containers = whole["spec"].pointer_mut(&format!("{pod}/containers"));
-            let containers = containers.and_then(Value::as_array_mut);
-            for (index, container) in containers.into_iter().flatten().enumerate() {
-                let word = format!("{pod}/containers/{index}/command/0");
-                let layer = combined.effective.origins.get(&word);
-                if layer.is_some_and(|layer| is_preset(layer, combined))
-                    && let Some(container) = container.as_object_mut()
-                {
-                    container.remove("command");
-                }
-            }
-        }
-        let verdict = weir_api::validate::review(&whole, None);
+        let verdict = crate::review_effective(&self.service.value, &combined.effective.spec);
         let errors = verdict.errors.into_iter().map(|e| (e, Severity::Error));
         let warnings = verdict.warnings.into_iter().map(|e| (e, Severity::Warning));
         for (error, severity) in errors.chain(warnings) {

@@ -11,9 +11,11 @@ mod object;
 pub mod offline;
 mod shapes;
 pub mod trace;
+mod whole;
 
 pub use admission::{Cause, Refusal, admit, admit_deletion};
 pub use kinds::Kinds;
+pub use whole::review_effective;
 
 use std::collections::HashMap;
 

@@ -20,6 +20,16 @@ const STRICTER: &[(&str, &str, &str)] = &[
         "kubectl refuses an unquoted n or y too",
     ),
     (
+        "sample-",
+        "must be of type string: \"boolean\"",
+        "the same, in an effective spec",
+    ),
+    (
+        "long-name-64",
+        "matchLabels.app.kubernetes.io/name: Too long",
+        "recorded as InvalidRenderedConfig",
+    ),
+    (
         "sample-kv-cache-offloading",
         "spec.workload",
         "kubectl's own field validation, which the recording left out",
@@ -138,6 +148,51 @@ fn verdicts_are_those_of_the_original() {
     assert!(
         problems.is_empty(),
         "{} problems:\n{}",
+        problems.len(),
+        problems.join("\n")
+    );
+}
+
+#[test]
+fn what_was_combined_there_is_accepted_here() {
+    use weir_review::offline::{Given, Offline};
+    let Some(directory) = recordings() else {
+        return;
+    };
+    let mut problems = Vec::new();
+    let mut looked_at = 0;
+    for case in std::fs::read_dir(&directory).unwrap() {
+        let case = case.unwrap().path();
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let (Ok(text), false) = (
+            std::fs::read_to_string(case.join("input.yaml")),
+            case.join("refused.txt").is_file(),
+        ) else {
+            continue;
+        };
+        let Ok(documents) = weir_manifest::parse(&text, &name) else {
+            continue;
+        };
+        let Ok(world) = Offline::read(&documents, Given::default()) else {
+            continue;
+        };
+        for service in world.services() {
+            let Ok(combined) = world.combine(service) else {
+                continue;
+            };
+            looked_at += 1;
+            let verdict = weir_review::review_effective(&service.value, &combined.effective.spec);
+            for error in verdict.errors {
+                if !is_stricter(&name, &error.to_string()) {
+                    problems.push(format!("{name}: {error}"));
+                }
+            }
+        }
+    }
+    assert!(looked_at > 100, "only {looked_at} services");
+    assert!(
+        problems.is_empty(),
+        "{}:\n{}",
         problems.len(),
         problems.join("\n")
     );
