@@ -1,6 +1,6 @@
-//! Server-side apply of one document, by discovery, as `kubectl apply --server-side` does it.
+//! Server-side apply of one document, by discovery, as `kubectl apply --server-side` does it, and its deletion.
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
 use serde_json::Value;
@@ -42,12 +42,46 @@ pub struct ObjectKey {
     pub name: String,
 }
 
+/// Where a document lives, and under which name.
+struct Home {
+    api: Api<DynamicObject>,
+    key: ObjectKey,
+}
+
 /// Applies `document` with [`FIELD_MANAGER`], forced, unknown fields refused. A document without a
 /// namespace goes to `default`.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn apply(client: &kube::Client, document: &Value) -> Result<ObjectKey, Error> {
+    let Home { api, key } = home(client, document).await?;
+    let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
+    parameters.field_validation = Some(ValidationDirective::Strict);
+    match api
+        .patch(&key.name, &parameters, &Patch::Apply(document))
+        .await
+    {
+        Ok(_) => Ok(key),
+        Err(kube::Error::Api(status)) => Err(Error::Refused(status.message.clone())),
+        Err(error) => Err(Error::Client(error)),
+    }
+}
+
+/// Deletes the object of `document`; one that is gone already is fine.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn delete(client: &kube::Client, document: &Value) -> Result<ObjectKey, Error> {
+    let Home { api, key } = home(client, document).await?;
+    match api.delete(&key.name, &DeleteParams::background()).await {
+        Ok(_) => Ok(key),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(key),
+        Err(kube::Error::Api(status)) => Err(Error::Refused(status.message.clone())),
+        Err(error) => Err(Error::Client(error)),
+    }
+}
+
+async fn home(client: &kube::Client, document: &Value) -> Result<Home, Error> {
     let text = |pointer: &str, what| {
         document
             .pointer(pointer)
@@ -80,19 +114,13 @@ pub async fn apply(client: &kube::Client, document: &Value) -> Result<ObjectKey,
     } else {
         Api::all_with(client.clone(), &resource)
     };
-    let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
-    parameters.field_validation = Some(ValidationDirective::Strict);
-    match api.patch(name, &parameters, &Patch::Apply(document)).await {
-        Ok(_) => Ok(ObjectKey {
+    let namespace = if namespaced { namespace } else { "" };
+    Ok(Home {
+        api,
+        key: ObjectKey {
             kind: kind.to_owned(),
-            namespace: if namespaced {
-                namespace.to_owned()
-            } else {
-                String::new()
-            },
+            namespace: namespace.to_owned(),
             name: name.to_owned(),
-        }),
-        Err(kube::Error::Api(status)) => Err(Error::Refused(status.message.clone())),
-        Err(error) => Err(Error::Client(error)),
-    }
+        },
+    })
 }

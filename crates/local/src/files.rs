@@ -104,7 +104,8 @@ fn rank(kind: &str) -> u8 {
     }
 }
 
-fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The file itself, or the manifests of a directory.
+pub(crate) fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::Unreadable {
         path: path.display().to_string(),
         source,

@@ -11,6 +11,7 @@
 //! - [`platform`]: the objects that exist before a user's: definitions, namespaces, the gateway.
 //! - [`apply`]: server-side apply of one document.
 //! - [`await_ready`]: what each service still waits for, and the first request it answers.
+//! - [`watch`]: what changed in the files.
 //! - [`report`]: every word that a user sees.
 
 pub mod apply;
@@ -22,6 +23,7 @@ pub mod options;
 pub mod platform;
 pub mod report;
 pub mod up;
+pub mod watch;
 
 pub use options::Options;
 pub use up::up;

@@ -56,6 +56,8 @@ pub struct Options {
     pub allow_host_commands: bool,
     /// Directories below which claims and `file://` URIs may name models, to be read only.
     pub allow_paths: Vec<PathBuf>,
+    /// Whether changes of the files are applied while it runs.
+    pub watch: bool,
     /// Ends with status 0 once every service is Ready and has answered one request.
     pub exit_when_ready: bool,
     /// The program that pods run: this binary.

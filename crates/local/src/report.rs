@@ -33,6 +33,16 @@ impl Report {
         self.line(&format!("applied  {kind} {name}"));
     }
 
+    /// An object was deleted, since its document vanished from a file.
+    pub fn deleted(&self, kind: &str, name: &str) {
+        self.line(&format!("deleted  {kind} {name}"));
+    }
+
+    /// The watched files are wrong, so that nothing was done.
+    pub fn kept(&self) {
+        self.line("kept     what is served stays as it is until the files are right");
+    }
+
     /// What a service still waits for.
     pub fn awaited(&self, service: &str, what: &str) {
         self.line(&format!("waiting  {service}: {what}"));

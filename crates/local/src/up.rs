@@ -20,11 +20,18 @@ use crate::hooks::LocalHooks;
 use crate::options::{Engine, Options};
 use crate::platform;
 use crate::report::Report;
+use crate::watch::{Change, Watch};
 
 /// How long `--exit-when-ready` waits at most.
 pub const READY_LIMIT: Duration = Duration::from_secs(600);
 
 const POLL: Duration = Duration::from_millis(50);
+
+/// How often watched files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often services are looked at when all are ready.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Why an instance did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -200,13 +207,7 @@ async fn run(options: &Options, sources: &[files::Source], report: &Report) -> R
     let signals = weir_runtime::signals::watch(stop.clone(), kill.clone());
     tokio::pin!(signals);
 
-    let work = follow(
-        &client,
-        sources,
-        options.exit_when_ready,
-        &kubeconfig,
-        report,
-    );
+    let work = follow(&client, sources, options, &kubeconfig, report);
     tokio::pin!(work);
     let mut signals_done = false;
     let outcome = loop {
@@ -263,10 +264,14 @@ async fn listen_on(address: SocketAddr) -> Result<TcpListener, Error> {
 async fn follow(
     client: &kube::Client,
     sources: &[files::Source],
-    exit_when_ready: bool,
+    options: &Options,
     kubeconfig: &Path,
     report: &Report,
 ) -> bool {
+    let exit_when_ready = options.exit_when_ready;
+    let mut watch = (options.watch && !exit_when_ready)
+        .then(|| Watch::new(&options.files, sources))
+        .filter(|watch| !watch.is_empty());
     let mut services: BTreeMap<ObjectKey, Option<Progress>> = BTreeMap::new();
     for source in sources {
         match apply::apply(client, &source.document.value).await {
@@ -294,8 +299,16 @@ async fn follow(
     }
     let started = tokio::time::Instant::now();
     let mut announced = services.is_empty();
+    let mut told = announced;
+    let mut observed: Option<tokio::time::Instant> = None;
+    let mut looked = started;
     loop {
-        for (key, last) in &mut services {
+        // Quick while something is awaited, seldom when all is well: idle must cost nothing.
+        let due = !announced || observed.is_none_or(|at| at.elapsed() >= IDLE);
+        if due {
+            observed = Some(tokio::time::Instant::now());
+        }
+        for (key, last) in services.iter_mut().filter(|_| due) {
             let now = match await_ready::observe(client, &key.namespace, &key.name).await {
                 Ok(now) => now,
                 Err(kube::Error::Api(status)) => Progress::Waiting(status.message.clone()),
@@ -332,7 +345,10 @@ async fn follow(
         let ready = |progress: &Option<Progress>| matches!(progress, Some(Progress::Ready { .. }));
         if !announced && services.values().all(ready) {
             announced = true;
-            report.kubeconfig(kubeconfig);
+            if !told {
+                told = true;
+                report.kubeconfig(kubeconfig);
+            }
             if exit_when_ready {
                 return ask_each(&services, report).await;
             }
@@ -341,13 +357,65 @@ async fn follow(
             report.problem("not every service became Ready within 10 minutes");
             return false;
         }
-        // Quick while something is awaited, seldom when all is well: idle must cost nothing.
-        tokio::time::sleep(if announced {
-            Duration::from_secs(5)
-        } else {
-            POLL
+        tokio::time::sleep(match (announced, &watch) {
+            (false, _) => POLL,
+            (true, Some(_)) => LOOK,
+            (true, None) => IDLE,
         })
         .await;
+        let look = looked.elapsed() >= LOOK;
+        if let Some(mut looking) = watch.take_if(|_| look) {
+            looked = tokio::time::Instant::now();
+            // Files may lie on a slow disk.
+            let polled = tokio::task::spawn_blocking(move || {
+                let change = looking.poll();
+                (looking, change)
+            });
+            let Ok((looking, change)) = polled.await else {
+                continue;
+            };
+            watch = Some(looking);
+            if let Some(change) = change {
+                follow_change(client, change, &mut services, report).await;
+                announced = services.values().all(ready);
+            }
+        }
+    }
+}
+
+/// Does what a change of the files asks for. What the store refuses is said, and the rest is done.
+async fn follow_change(
+    client: &kube::Client,
+    change: Change,
+    services: &mut BTreeMap<ObjectKey, Option<Progress>>,
+    report: &Report,
+) {
+    if !change.problems.is_empty() {
+        change.problems.iter().for_each(|text| report.problem(text));
+        report.kept();
+        return;
+    }
+    for (file, document) in &change.apply {
+        match apply::apply(client, document).await {
+            Ok(key) => {
+                report.applied(&key.kind, &key.name);
+                if key.kind == "LLMInferenceService" {
+                    services.insert(key, None);
+                }
+            }
+            Err(error) => {
+                report.problem(&format!("{file}: {}", crate::report::chain(&error)));
+            }
+        }
+    }
+    for document in &change.delete {
+        match apply::delete(client, document).await {
+            Ok(key) => {
+                report.deleted(&key.kind, &key.name);
+                services.remove(&key);
+            }
+            Err(error) => report.problem(&crate::report::chain(&error)),
+        }
     }
 }
 

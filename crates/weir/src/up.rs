@@ -6,7 +6,11 @@ use std::process::ExitCode;
 
 use weir_local::options::{Engine, Options};
 
-/// Serves manifests on this machine.
+/// Serves manifests on this machine: store, controller, node and gateway in one process.
+///
+/// The files are watched: what changes in them is applied, a document that vanishes from its file is deleted, and
+/// while something is wrong with them nothing changes. Ctrl-C stops every pod; the state stays in the data
+/// directory, and the next start on it goes on from there.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Manifest files, or directories of them (read one level deep)
@@ -32,6 +36,9 @@ pub(crate) struct Arguments {
     /// Lets claims and file:// URIs name models below this directory; may be given more than once
     #[arg(long = "allow-path", value_name = "DIR")]
     allow_paths: Vec<PathBuf>,
+    /// Applies the files once and does not look at them again
+    #[arg(long)]
+    no_watch: bool,
     /// Ends with status 0 once every service is Ready and has answered one request
     #[arg(long)]
     exit_when_ready: bool,
@@ -63,6 +70,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         engine: arguments.engine,
         allow_host_commands: arguments.allow_host_commands,
         allow_paths: arguments.allow_paths,
+        watch: !arguments.no_watch,
         exit_when_ready: arguments.exit_when_ready,
         program,
     })

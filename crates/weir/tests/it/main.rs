@@ -20,4 +20,5 @@ mod mistakes;
 mod offline;
 mod real_vllm;
 mod serve;
+mod watch;
 mod wrapper;
