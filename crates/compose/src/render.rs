@@ -52,9 +52,23 @@ pub(crate) fn spec(
         version,
         defers: false,
     };
+    // The name first: the rest of the model may hold it. In the name itself it means the service's own.
+    if let Some(mut name) = spec.pointer("/model/name").cloned() {
+        let own = service.pointer("/spec/model/name").and_then(Value::as_str);
+        let own = own.filter(|own| !own.is_empty() && !own.contains("{{"));
+        let own = own.or_else(|| service.pointer("/metadata/name").and_then(Value::as_str));
+        root["Spec"]["model"]["name"] = json!(own);
+        root["Model"]["name"] = json!(own);
+        let place = Place::at("/model/name");
+        pass(&base, &root, false).leaf(&mut name, &place, &mut Out::default())?;
+        spec["model"]["name"] = name;
+        renew(&mut root, spec, &["model"]);
+    }
     if let Some(mut model) = spec.get("model").cloned() {
         let mut out = Out::default();
-        pass(&base, &root, false).leaf(&mut model, &Place::at("/model"), &mut out)?;
+        let pass = pass(&base, &root, false);
+        pass.leaf(&mut model, &Place::at("/model"), &mut out)?;
+        pass.no_templates(&model, "/model")?;
         spec["model"] = model;
         rendered.append(&mut out.origins);
         renew(&mut root, spec, &["model"]);
@@ -327,6 +341,28 @@ impl Pass<'_> {
             field: field(path),
             text: value.as_str().unwrap_or_default().to_owned(),
             problem: "several words are possible only as items of a list".to_owned(),
+        }
+    }
+
+    /// Whoever prints a text of the model that is itself a template has got it as it stands.
+    fn no_templates(&self, value: &Value, path: &str) -> Result<(), Error> {
+        match value {
+            Value::String(text) if text.contains("{{") => Err(Error::Template {
+                config: self.config(path),
+                field: field(path),
+                text: text.chars().take(200).collect(),
+                problem:
+                    "a template is left: it refers to itself or to another template of the model"
+                        .to_owned(),
+            }),
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, item)| self.no_templates(item, &format!("{path}/{index}"))),
+            Value::Object(map) => map.iter().try_for_each(|(key, item)| {
+                self.no_templates(item, &format!("{path}/{}", escape(key)))
+            }),
+            _ => Ok(()),
         }
     }
 
