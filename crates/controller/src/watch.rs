@@ -55,6 +55,7 @@ fn follow(
 ) -> BoxStream<'static, Ref> {
     let (namespace, config) = scope(kind, &context.options);
     let cache = context.cache.clone();
+    let system = context.options.system_namespace.clone();
     let api = api(&context.client, kind, namespace);
     watch_of(api, config)
         .default_backoff()
@@ -64,7 +65,7 @@ fn follow(
                     let came = cache.saw(kind, &event);
                     match event {
                         Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => {
-                            woken_by(kind, &object, &store)
+                            woken_by(kind, &object, &store, &system)
                         }
                         Event::InitDone if came => all(&store),
                         Event::Init | Event::InitDone => Vec::new(),
@@ -86,7 +87,12 @@ fn follow(
 
 /// Children wake their owner, pods the service that they are labelled with, and what services may refer to
 /// wakes every service that may.
-fn woken_by(kind: Kind, object: &DynamicObject, store: &Store<DynamicObject>) -> Vec<Ref> {
+fn woken_by(
+    kind: Kind,
+    object: &DynamicObject,
+    store: &Store<DynamicObject>,
+    system: &str,
+) -> Vec<Ref> {
     let namespace = object.namespace().unwrap_or_default();
     match kind {
         kind::POD => {
@@ -102,6 +108,8 @@ fn woken_by(kind: Kind, object: &DynamicObject, store: &Store<DynamicObject>) ->
             None => of_namespace(store, &namespace),
         },
         kind::SERVICE_ACCOUNT => of_namespace(store, &namespace),
+        // A shared config may be anybody's, any other one only its neighbours'.
+        kind::CONFIG if namespace != system => of_namespace(store, &namespace),
         _ => all(store),
     }
 }

@@ -22,6 +22,16 @@ fn inherits(mut service: Value, bases: &[&str]) -> Value {
     service
 }
 
+/// Whether a Deployment has the environment of a config.
+fn inherited(value: &'static str) -> impl Fn(&Value) -> bool {
+    move |deployment: &Value| {
+        let main = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let env = main["env"].as_array();
+        let mut env = env.into_iter().flatten();
+        env.any(|e| e["name"] == "INHERITED" && e["value"] == value)
+    }
+}
+
 fn users(config: &Value) -> Vec<&str> {
     let users = config
         .pointer("/status/referencedBy")
@@ -113,14 +123,6 @@ async fn a_preset_in_the_cluster_replaces_ours_and_counts_as_used() {
     world
         .create(kind::CONFIG, &config(name, &environment("preset")))
         .await;
-    let inherited = |value: &'static str| {
-        move |deployment: &Value| {
-            let main = &deployment["spec"]["template"]["spec"]["containers"][0];
-            let env = main["env"].as_array();
-            let mut env = env.into_iter().flatten();
-            env.any(|e| e["name"] == "INHERITED" && e["value"] == value)
-        }
-    };
     world
         .until(kind::DEPLOYMENT, "llama-kserve", inherited("preset"))
         .await;
@@ -197,5 +199,35 @@ async fn what_cannot_be_combined_or_breaks_rules_is_said_and_nothing_is_touched(
         3
     );
     world.vanishes(kind::DEPLOYMENT, "llama-kserve").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_config_of_the_own_namespace_wins_until_it_goes() {
+    let Some(world) = World::start_everywhere("shared").await else {
+        return;
+    };
+    let base = |value: &str| config("base", &environment(value));
+    world
+        .create_in("shared", kind::CONFIG, &base("shared"))
+        .await;
+    let service = inherits(world.service("llama"), &["base"]);
+    world.create(kind::SERVICE, &service).await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", inherited("shared"))
+        .await;
+    world.create(kind::CONFIG, &base("own")).await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", inherited("own"))
+        .await;
+    world
+        .until(kind::CONFIG, "base", |c| users(c) == ["llama"])
+        .await;
+    // While it is on its way out the service moves over, which lets it go.
+    world.delete(kind::CONFIG, "base").await;
+    world
+        .until(kind::DEPLOYMENT, "llama-kserve", inherited("shared"))
+        .await;
+    world.vanishes(kind::CONFIG, "base").await;
     world.end().await;
 }

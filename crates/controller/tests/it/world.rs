@@ -59,6 +59,48 @@ impl World {
         Some(Self::on(cluster))
     }
 
+    /// Starts a controller of all namespaces, with shared configs in another one; `None` on the real server,
+    /// where it would meddle with other tests.
+    pub(crate) async fn start_everywhere(shared: &str) -> Option<Self> {
+        let cluster = weir_testkit::cluster().await.unwrap();
+        if cluster.real {
+            return None;
+        }
+        cluster.install_definitions().await.unwrap();
+        let requests = Requests::default();
+        let options = Options {
+            system_namespace: shared.to_owned(),
+            ..Options::default()
+        };
+        let (shutdown, controller) = run_with(&cluster.client, options, &requests);
+        let world = Self {
+            namespace: cluster.namespace.clone(),
+            client: cluster.client.clone(),
+            requests,
+            shutdown,
+            controller,
+            cluster,
+        };
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+        let namespaces: Api<DynamicObject> = Api::all_with(world.client.clone(), &resource);
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shared}});
+        let namespace = serde_json::from_value(namespace).unwrap();
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        Some(world)
+    }
+
+    /// Creates an object in another namespace.
+    pub(crate) async fn create_in(&self, namespace: &str, kind: Kind, object: &Value) {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &kind.api_resource());
+        let object = serde_json::from_value(object.clone()).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+    }
+
     /// Installs the Gateway API.
     pub(crate) async fn install_gateway_api(&self) {
         self.cluster
@@ -325,13 +367,21 @@ fn run(
     namespace: &str,
     requests: &Requests,
 ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
-    let shutdown = CancellationToken::new();
-    let (stop, noted) = (shutdown.clone(), requests.noting(client));
     let options = Options {
         system_namespace: namespace.to_owned(),
         namespace: Some(namespace.to_owned()),
         ..Options::default()
     };
+    run_with(client, options, requests)
+}
+
+fn run_with(
+    client: &Client,
+    options: Options,
+    requests: &Requests,
+) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let shutdown = CancellationToken::new();
+    let (stop, noted) = (shutdown.clone(), requests.noting(client));
     let controller = tokio::spawn(async move {
         weir_controller::run(noted, options, stop).await.unwrap();
     });
