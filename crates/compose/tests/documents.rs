@@ -74,6 +74,29 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
+/// The words that an argv gives to `vllm serve` are known to the engine, and none is empty.
+fn accepted(container: &Value) {
+    let words = [&container["command"], &container["args"]];
+    let words = words.into_iter().filter_map(Value::as_array).flatten();
+    let words: Vec<&str> = words.filter_map(Value::as_str).collect();
+    let Some(start) = words.windows(2).position(|pair| pair == ["vllm", "serve"]) else {
+        return;
+    };
+    // Upstream's scripts stay as they are.
+    let known = |word: &&str| {
+        if word.starts_with("$(") {
+            "1".to_owned()
+        } else {
+            (*word).to_owned()
+        }
+    };
+    let given: Vec<String> = words.iter().skip(start + 2).map(known).collect();
+    assert!(words.iter().all(|word| !word.is_empty()), "{words:?}");
+    if let Err(error) = weir_vllm::parse_argv(&given) {
+        panic!("{given:?}: {}", error.report());
+    }
+}
+
 /// What matters of a pod.
 fn pod(name: &str, pod: &Value, into: &mut String) {
     for list in ["initContainers", "containers"] {
@@ -85,6 +108,7 @@ fn pod(name: &str, pod: &Value, into: &mut String) {
                 text(container, "name"),
                 text(container, "image")
             );
+            accepted(container);
             let env = listed(&container["env"], |one| match one["value"].as_str() {
                 Some(value) => format!("{}={value}", text(one, "name")),
                 None => format!("{} from elsewhere", text(one, "name")),
