@@ -120,6 +120,7 @@ impl Review<'_> {
             Err(error) => return self.not_combined(&error),
         };
         self.rules(&combined);
+        self.notes(&combined);
         self.engine(&combined);
         if self
             .findings
@@ -184,6 +185,19 @@ impl Review<'_> {
             self.push(&layer, &pointer, error.path, error.message, String::new());
             if let Some(finding) = self.findings.last_mut() {
                 finding.severity = severity;
+            }
+        }
+    }
+
+    /// What the composition had to leave out or could not place.
+    fn notes(&mut self, combined: &Combined) {
+        for note in &combined.effective.notes {
+            let (path, message) = note.split_once(": ").unwrap_or(("spec", note));
+            let (layer, pointer) = self.origin(combined, path);
+            let (path, message) = (path.to_owned(), message.to_owned());
+            self.push(&layer, &pointer, path, message, String::new());
+            if let Some(finding) = self.findings.last_mut() {
+                finding.severity = Severity::Warning;
             }
         }
     }

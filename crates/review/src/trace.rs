@@ -17,6 +17,19 @@ pub struct Origin {
     pub template: Option<String>,
 }
 
+/// The layer of what no layer gave: a rule of the composition.
+const RULE: &str = "rule";
+
+impl Origin {
+    fn rule() -> Self {
+        Self {
+            who: RULE.to_owned(),
+            place: None,
+            template: None,
+        }
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.who)?;
@@ -143,18 +156,13 @@ impl<'a> Trace<'a> {
     /// The origin of the value at a pointer into the effective spec.
     #[must_use]
     pub fn of(&self, pointer: &str) -> Origin {
-        let rule = || Origin {
-            who: "rule".to_owned(),
-            place: None,
-            template: None,
-        };
-        let Some(layer) = self.layer(pointer) else {
-            return rule();
+        let Some(layer) = self.layer(pointer).filter(|layer| *layer != RULE) else {
+            return Origin::rule();
         };
         self.say(layer, pointer).map_or_else(
             || Origin {
                 who: format!("default of the {}", describe(layer, self.combined)),
-                ..rule()
+                ..Origin::rule()
             },
             |say| say.origin,
         )
@@ -190,14 +198,7 @@ impl<'a> Trace<'a> {
                 (spec.pointer(&there) == value).then_some(there)
             })
         });
-        found.map_or_else(
-            || Origin {
-                who: "rule".to_owned(),
-                place: None,
-                template: None,
-            },
-            |there| self.of(&there),
-        )
+        found.map_or_else(Origin::rule, |there| self.of(&there))
     }
 
     /// The layer of a value; of an object or a list the one that all its leaves come from.

@@ -13,21 +13,18 @@ use crate::{explain, render, up, validate};
 
 /// Runs large language models from one resource, on Kubernetes or on this machine.
 #[derive(Parser)]
-#[command(name = "weir", version, about, arg_required_else_help = true)]
+#[command(name = "weir", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+// A command's own words stand at its arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Serves manifests on this machine: store, controller, node and gateway in one process
     Up(Box<up::Arguments>),
-    /// Prints the objects that services come to, without a cluster
     Render(Box<render::Arguments>),
-    /// Says everything that is wrong in manifests, without a cluster
     Validate(Box<validate::Arguments>),
-    /// Says where a value of a service comes from: service, baseRef, preset, template or rule
     Explain(Box<explain::Arguments>),
     /// Prints the custom resource definitions as YAML documents (install with `kubectl apply --server-side -f -`)
     Crds,

@@ -123,3 +123,22 @@ fn nothing_is_said_of_what_is_right() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
 }
+
+#[test]
+fn a_warning_refuses_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{HEAD}  template:\n    containers:\n    - name: main\n      args: [\"'--max-model-len=4096'\"]\n"
+    );
+    std::fs::write(dir.path().join("m.yaml"), text).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(program());
+        let command = command.args(["validate", "m.yaml"]).args(words);
+        command.current_dir(dir.path()).output().unwrap()
+    };
+    let (lenient, strict) = (run(&[]), run(&["--strict"]));
+    assert_eq!(lenient.status.code(), Some(0));
+    assert_eq!(strict.status.code(), Some(1));
+    assert_eq!(lenient.stdout, strict.stdout);
+    insta::assert_snapshot!(String::from_utf8(strict.stdout).unwrap());
+}
