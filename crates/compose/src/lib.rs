@@ -135,7 +135,7 @@ pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result
             config: origin.clone(),
             problem: error.to_string(),
         })?;
-        origins.note(&layer, &spec, &origin, node);
+        origins.note(layer, origin);
     }
     if model_name(&spec).is_none() && spec.get("model").is_some_and(Value::is_object) {
         spec["model"]["name"] = Value::from(name);

@@ -1,46 +1,52 @@
 //! Which layer each leaf came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use weir_schema::Node;
 
 use crate::render::escape;
 
-/// Origins by JSON pointer and, while layers are merged, by names that survive a change of list order.
+/// The layers, lowest first, each with its own spec.
 #[derive(Default)]
-pub(crate) struct Origins(BTreeMap<String, String>);
+pub(crate) struct Origins(Vec<(String, Value)>);
 
 impl Origins {
-    /// Notes that `layer`, whose spec is `own`, led to `merged`.
-    pub(crate) fn note(&mut self, own: &Value, merged: &Value, layer: &str, node: &Node) {
-        let named = leaves(own, node);
-        let merged = leaves(merged, node)
-            .into_iter()
-            .map(|(identity, (_, value))| {
-                let inherited = self.0.get(&identity);
-                let own = named.get(&identity).is_some_and(|(_, own)| *own == value);
-                let origin = match inherited {
-                    Some(inherited) if !own => inherited.clone(),
-                    _ => layer.to_owned(),
-                };
-                (identity, origin)
-            });
-        self.0 = merged.collect();
+    /// Notes that `layer`, whose spec is `own`, was put on top.
+    pub(crate) fn note(&mut self, own: Value, layer: String) {
+        self.0.push((layer, own));
     }
 
-    /// The origins by JSON pointer into `spec`.
+    /// The origins by JSON pointer into `spec`, to which the layers led: of a leaf the last layer that says just
+    /// this, else the last one that says something there.
     pub(crate) fn by_pointer(&self, spec: &Value, node: &Node) -> BTreeMap<String, String> {
+        let layers: Vec<(&String, Leaves<'_>)> = self
+            .0
+            .iter()
+            .map(|(layer, own)| (layer, leaves(own, node)))
+            .collect();
+        let origin = |identity: &String, value: &Value| {
+            let last = |fits: &dyn Fn(&Value) -> bool| {
+                let found = layers
+                    .iter()
+                    .rev()
+                    .find(|(_, leaves)| leaves.get(identity).is_some_and(|(_, own)| fits(own)));
+                found.map(|(layer, _)| (*layer).clone())
+            };
+            last(&|own| own == value).or_else(|| last(&|_| true))
+        };
         leaves(spec, node)
             .into_iter()
-            .filter_map(|(identity, (pointer, _))| Some((pointer, self.0.get(&identity)?.clone())))
+            .filter_map(|(identity, (pointer, value))| Some((pointer, origin(&identity, value)?)))
             .collect()
     }
 }
 
-/// Leaves by identity: their JSON pointer and value.
-fn leaves<'v>(value: &'v Value, node: &Node) -> BTreeMap<String, (String, &'v Value)> {
-    let mut into = BTreeMap::new();
+/// Leaves by names that survive a change of list order: their JSON pointer and value.
+type Leaves<'v> = HashMap<String, (String, &'v Value)>;
+
+fn leaves<'v>(value: &'v Value, node: &Node) -> Leaves<'v> {
+    let mut into = Leaves::new();
     walk(value, node, (String::new(), String::new()), &mut into);
     into
 }
@@ -49,7 +55,7 @@ fn walk<'v>(
     value: &'v Value,
     node: &Node,
     (identity, pointer): (String, String),
-    into: &mut BTreeMap<String, (String, &'v Value)>,
+    into: &mut Leaves<'v>,
 ) {
     match value {
         Value::Object(map) if !map.is_empty() => {

@@ -36,9 +36,9 @@ pub(crate) fn spec(
         .pointer("/metadata/annotations")
         .and_then(|all| all.get(words::VERSION_ANNOTATION))
         .and_then(Value::as_str);
-    let mut rendered = ByPointer::new();
+    let mut rendered = Vec::new();
     let mut root = root(spec, service, globals);
-    fn pass<'a>(base: &Pass<'a>, root: &'a Value, defers: bool) -> Pass<'a> {
+    fn pass<'a, 'o>(base: &Pass<'a, 'o>, root: &'a Value, defers: bool) -> Pass<'a, 'o> {
         Pass {
             root,
             defers,
@@ -106,7 +106,10 @@ pub(crate) fn spec(
         }
     }
     Ok(Rendered {
-        origins: rendered,
+        origins: rendered
+            .into_iter()
+            .map(|(pointer, origin)| (pointer, origin.to_owned()))
+            .collect(),
         notes,
     })
 }
@@ -207,10 +210,10 @@ const SHORTCUTS: [(&str, &str); 3] = [
 ];
 
 #[derive(Clone, Copy)]
-struct Pass<'a> {
+struct Pass<'a, 'o> {
     root: &'a Value,
     schema: &'a Node,
-    origins: &'a ByPointer,
+    origins: &'o ByPointer,
     version: Option<&'a str>,
     /// Whether commands wait for a later pass.
     defers: bool,
@@ -241,8 +244,8 @@ impl Place {
 
 /// What is gathered on the way.
 #[derive(Default)]
-struct Out {
-    origins: ByPointer,
+struct Out<'a> {
+    origins: Vec<(String, &'a str)>,
     deferred: Vec<Place>,
     user: bool,
 }
@@ -255,8 +258,8 @@ enum Kept {
     Many(Vec<String>),
 }
 
-impl Pass<'_> {
-    fn leaf(&self, value: &mut Value, place: &Place, out: &mut Out) -> Result<Kept, Error> {
+impl<'o> Pass<'_, 'o> {
+    fn leaf(&self, value: &mut Value, place: &Place, out: &mut Out<'o>) -> Result<Kept, Error> {
         match value {
             Value::String(text) if text.contains("{{") => {
                 let program = Program {
@@ -329,9 +332,9 @@ impl Pass<'_> {
         Ok(Kept::One)
     }
 
-    fn note(&self, place: &Place, new: &str, out: &mut Out) {
+    fn note(&self, place: &Place, new: &str, out: &mut Out<'o>) {
         if let Some(origin) = self.origins.get(&place.old) {
-            out.origins.insert(new.to_owned(), origin.clone());
+            out.origins.push((new.to_owned(), origin));
         }
     }
 
@@ -387,7 +390,7 @@ impl Pass<'_> {
     }
 }
 
-impl Shape for Pass<'_> {
+impl Shape for Pass<'_, '_> {
     fn fields(&self, path: &[String]) -> Option<Vec<String>> {
         let Some((first, rest)) = path.split_first() else {
             return self
