@@ -46,46 +46,75 @@ impl Origins {
 type Leaves<'v> = HashMap<String, (String, &'v Value)>;
 
 fn leaves<'v>(value: &'v Value, node: &Node) -> Leaves<'v> {
-    let mut into = Leaves::new();
-    walk(value, node, (String::new(), String::new()), &mut into);
-    into
+    let mut walk = Walk::default();
+    walk.value(value, node);
+    walk.leaves
 }
 
-fn walk<'v>(
-    value: &'v Value,
-    node: &Node,
-    (identity, pointer): (String, String),
-    into: &mut Leaves<'v>,
-) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let part = escape(key);
-                let below = node.field(key).unwrap_or_else(Node::any);
-                walk(
-                    value,
-                    &below,
-                    (format!("{identity}/{part}"), format!("{pointer}/{part}")),
-                    into,
-                );
+/// Where a walk is, in both forms, and what it has found.
+#[derive(Default)]
+struct Walk<'v> {
+    identity: String,
+    pointer: String,
+    leaves: Leaves<'v>,
+}
+
+impl<'v> Walk<'v> {
+    fn value(&mut self, value: &'v Value, node: &Node) {
+        let here = (self.identity.len(), self.pointer.len());
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    let below = node.field(key).unwrap_or_else(Node::any);
+                    for path in [&mut self.identity, &mut self.pointer] {
+                        path.push('/');
+                        push_escaped(path, key);
+                    }
+                    self.value(value, &below);
+                    self.back(here);
+                }
+            }
+            Value::Array(list) if !list.is_empty() => {
+                let key = node.patch_merge_key();
+                let below = node.items().unwrap_or_else(Node::any);
+                for (index, value) in list.iter().enumerate() {
+                    let index = index.to_string();
+                    self.identity.push('/');
+                    match key.as_ref().and_then(|key| value.get(key)) {
+                        Some(name) => {
+                            // No field is called like this.
+                            self.identity.push('[');
+                            match name.as_str() {
+                                Some(name) => self.identity.push_str(name),
+                                None => self.identity.push_str(&name.to_string()),
+                            }
+                            self.identity.push(']');
+                        }
+                        None => self.identity.push_str(&index),
+                    }
+                    self.pointer.push('/');
+                    self.pointer.push_str(&index);
+                    self.value(value, &below);
+                    self.back(here);
+                }
+            }
+            leaf => {
+                let at = (self.pointer.clone(), leaf);
+                self.leaves.insert(self.identity.clone(), at);
             }
         }
-        Value::Array(list) if !list.is_empty() => {
-            let key = node.patch_merge_key();
-            let below = node.items().unwrap_or_else(Node::any);
-            for (index, value) in list.iter().enumerate() {
-                let name = key.as_ref().and_then(|key| value.get(key));
-                let name = name.map_or_else(|| index.to_string(), |name| format!("[{name}]"));
-                walk(
-                    value,
-                    &below,
-                    (format!("{identity}/{name}"), format!("{pointer}/{index}")),
-                    into,
-                );
-            }
-        }
-        leaf => {
-            into.insert(identity, (pointer, leaf));
-        }
+    }
+
+    fn back(&mut self, (identity, pointer): (usize, usize)) {
+        self.identity.truncate(identity);
+        self.pointer.truncate(pointer);
+    }
+}
+
+fn push_escaped(path: &mut String, key: &str) {
+    if key.contains(['~', '/']) {
+        path.push_str(&escape(key));
+    } else {
+        path.push_str(key);
     }
 }
