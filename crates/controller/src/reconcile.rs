@@ -188,22 +188,17 @@ async fn work(
 
     let names = ChildNames::new(&service.name);
     let mut facts = Facts {
-        deployment: children
-            .get(kind::DEPLOYMENT, &names.deployment())
-            .map(|deployment| deployment.as_ref().clone()),
+        live: children.all().to_vec(),
         ..settings.facts()
     };
-    let account = spec
-        .pointer("/template/serviceAccountName")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !account.is_empty() {
+    let mut accounts = BTreeMap::new();
+    for name in weir_plan::accounts(&spec) {
         let found = context
             .cache
-            .get(kind::SERVICE_ACCOUNT, &service.namespace, account)?;
-        let exists = found.is_some();
-        facts.accounts = Some(exists.then(|| account.to_owned()).into_iter().collect());
+            .get(kind::SERVICE_ACCOUNT, &service.namespace, &name)?;
+        accounts.extend(found.map(|account| (name, account)));
     }
+    facts.accounts = Some(accounts);
     facts.certificate = Some(certificate::ensure(
         service,
         &context.options.cluster_domain,

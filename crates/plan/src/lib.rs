@@ -3,14 +3,15 @@
 //! Pure: nothing here reads a cluster or a clock. [`desired`] answers with whole objects in the order in which
 //! they are to be applied, [`status`] with the whole status.
 
-mod accelerators;
+mod pod;
+mod role;
 mod route;
 mod settings;
 mod status;
-mod storage;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use weir_api::names::{self, label};
@@ -52,10 +53,10 @@ pub struct Facts {
     pub gateway_opts_out: bool,
     /// The serving certificate; without one no Secret is planned.
     pub certificate: Option<Certificate>,
-    /// Service accounts of the namespace; `None` when nobody looked.
-    pub accounts: Option<BTreeSet<String>>,
-    /// The live primary Deployment.
-    pub deployment: Option<Value>,
+    /// The service accounts that [`accounts`] names, those that exist; `None` when nobody looked.
+    pub accounts: Option<BTreeMap<String, Arc<Value>>>,
+    /// What the service controls now: at least its Deployments and LeaderWorkerSets.
+    pub live: Vec<Arc<Value>>,
 }
 
 impl Default for Facts {
@@ -68,7 +69,7 @@ impl Default for Facts {
             gateway_opts_out: false,
             certificate: None,
             accounts: None,
-            deployment: None,
+            live: Vec::new(),
         }
     }
 }
@@ -133,6 +134,9 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
+/// The account of pods that name none.
+const DEFAULT_ACCOUNT: &str = "default";
+
 /// Annotation on the TLS Secret: when it is renewed.
 pub const CERTIFICATE_EXPIRATION: &str = "certificates.kserve.io/expiration";
 
@@ -141,13 +145,17 @@ pub const CERTIFICATE_EXPIRATION: &str = "certificates.kserve.io/expiration";
 #[non_exhaustive]
 pub enum Error {
     /// No pod template after all configs were merged.
-    #[error("spec.template is missing after merging: add containers, or a config that has them")]
-    NoTemplate,
+    #[error("{field} is missing after merging: add containers, or a config that has them")]
+    NoTemplate {
+        /// Path of the template.
+        field: &'static str,
+    },
     /// The template has no container for the engine.
-    #[error(
-        "spec.template.containers has no container named main: name the engine's container main"
-    )]
-    NoMainContainer,
+    #[error("{field}.containers has no container named main: name the engine's container main")]
+    NoMainContainer {
+        /// Path of the template.
+        field: &'static str,
+    },
     /// The model's location has no scheme.
     #[error(
         "spec.model.uri {uri:?} has no scheme: write for example hf://org/model or pvc://claim/path"
@@ -164,11 +172,13 @@ pub enum Error {
     },
     /// The template names an account that does not exist.
     #[error(
-        "service account {name} named by spec.template.serviceAccountName does not exist in namespace {namespace}: create it"
+        "service account {name} named by {field}.serviceAccountName does not exist in namespace {namespace}: create it"
     )]
     NoAccount {
         /// The account.
         name: String,
+        /// Path of the template that names it.
+        field: &'static str,
         /// Its namespace.
         namespace: String,
     },
@@ -197,7 +207,18 @@ pub fn desired(
     Ok(objects)
 }
 
-/// The part of [`desired`] that runs the model: certificate, Deployment, Service.
+/// Names of the service accounts that planning asks of [`Facts::accounts`]: those that pods run under, and the
+/// namespace's default.
+#[must_use]
+pub fn accounts(spec: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([DEFAULT_ACCOUNT.to_owned()]);
+    for role in role::Role::of(spec) {
+        names.extend(pod::account::users(role, spec).map(|(name, _)| name.to_owned()));
+    }
+    names
+}
+
+/// The part of [`desired`] that runs the model: certificate, accounts, Deployments or groups, Services.
 ///
 /// # Errors
 /// As [`desired`].

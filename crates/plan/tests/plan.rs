@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use weir_plan::{Error, Facts, ServiceIdentity, desired};
 
@@ -28,6 +30,13 @@ fn deployment(spec: &Value, facts: &Facts) -> Value {
         .unwrap()
 }
 
+/// A live object that is the service's primary Deployment.
+fn named(mut live: Value) -> Value {
+    live["kind"] = json!("Deployment");
+    live["metadata"] = json!({"name": "llama-kserve"});
+    live
+}
+
 #[test]
 fn replicas_are_ours_only_when_the_service_sets_them() {
     let mut spec = spec();
@@ -41,16 +50,17 @@ fn replicas_are_ours_only_when_the_service_sets_them() {
 
 #[test]
 fn a_live_selector_stays_and_pods_match_it() {
-    let live =
-        json!({"spec": {"selector": {"matchLabels": {"llm-d.ai/role": "decode", "old": "1"}}}});
+    let live = named(
+        json!({"spec": {"selector": {"matchLabels": {"llm-d.ai/role": "both", "old": "1"}}}}),
+    );
     let facts = Facts {
-        deployment: Some(live),
+        live: vec![Arc::new(live)],
         ..Facts::default()
     };
     let planned = deployment(&spec(), &facts);
     assert_eq!(
         planned["spec"]["selector"]["matchLabels"],
-        json!({"llm-d.ai/role": "decode", "old": "1"})
+        json!({"llm-d.ai/role": "both", "old": "1"})
     );
     assert_eq!(
         planned["spec"]["template"]["metadata"]["labels"]["old"],
@@ -71,7 +81,7 @@ fn gpus_follow_from_parallelism_unless_something_else_says() {
     spec["parallelism"] = json!({"tensor": 2, "dataLocal": 3});
     assert_eq!(gpu(&spec, &Facts::default()), Some(json!("6")));
     let upstream = Facts {
-        deployment: Some(json!({"metadata": {}})),
+        live: vec![Arc::new(named(json!({})))],
         ..Facts::default()
     };
     assert_eq!(gpu(&spec, &upstream), None);
@@ -126,11 +136,11 @@ fn a_users_storage_initializer_keeps_its_resources_but_not_its_arguments() {
 #[test]
 fn what_is_not_planned_yet_is_refused_by_name() {
     let mut spec = spec();
-    spec["worker"] = json!({"containers": []});
+    spec["scaling"] = json!({"maxReplicas": 2});
     assert_eq!(
         desired(&service(), &spec, &Facts::default()),
         Err(Error::NotSupported {
-            field: "spec.worker"
+            field: "spec.scaling"
         })
     );
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use weir_api::names::{container, path};
 
+use super::{Context, edit};
 use crate::{Error, Facts, items};
 
 const DOWNLOAD_VOLUME: &str = "kserve-provision-location";
@@ -12,7 +13,8 @@ const CLAIM_VOLUME: &str = "kserve-pvc-source";
 const OURS: [&str; 3] = ["name", "args", "command"];
 
 /// Attaches the model to the pod.
-pub(crate) fn attach(spec: &Value, pod: &mut Value, facts: &Facts) -> Result<(), Error> {
+pub(crate) fn apply(pod: &mut Value, context: &Context<'_>) -> Result<(), Error> {
+    let (spec, facts) = (context.spec, context.facts);
     let uri = spec
         .pointer("/model/uri")
         .and_then(Value::as_str)
@@ -60,7 +62,7 @@ fn download(uri: &str, scheme: &str, pod: &mut Value, facts: &Facts) {
     if let Some(user) = take_user_initializer(pod) {
         lay_over(&mut init, &user);
     }
-    push(pod, "initContainers", init);
+    edit::push(pod, "initContainers", init);
     mount(pod, json!({"name": DOWNLOAD_VOLUME, "emptyDir": {}}), None);
 }
 
@@ -74,12 +76,7 @@ fn mount_claim(rest: &str, pod: &mut Value) {
 /// Mounts `volume` read-only at the model path of `main`; a container that already mounts it is left alone.
 fn mount(pod: &mut Value, volume: Value, sub_path: Option<&str>) {
     let name = volume["name"].clone();
-    let containers = pod.get_mut("containers").and_then(Value::as_array_mut);
-    let main = containers
-        .into_iter()
-        .flatten()
-        .find(|c| c["name"] == container::MAIN);
-    let Some(main) = main else { return };
+    let Some(main) = edit::main(pod) else { return };
     if items(main, "/volumeMounts")
         .iter()
         .any(|mount| mount["name"] == name)
@@ -90,12 +87,12 @@ fn mount(pod: &mut Value, volume: Value, sub_path: Option<&str>) {
     if let Some(sub_path) = sub_path {
         entry["subPath"] = json!(sub_path);
     }
-    push(main, "volumeMounts", entry);
+    edit::push(main, "volumeMounts", entry);
     if !items(pod, "/volumes")
         .iter()
         .any(|known| known["name"] == name)
     {
-        push(pod, "volumes", volume);
+        edit::push(pod, "volumes", volume);
     }
 }
 
@@ -135,15 +132,6 @@ fn merge_by(init: &mut Value, field: &str, key: &str, over: &Value) {
             *known = entry.clone();
             continue;
         }
-        push(init, field, entry.clone());
-    }
-}
-
-/// Appends to the list at `field`, made when absent.
-fn push(parent: &mut Value, field: &str, entry: Value) {
-    if let Some(list) = parent.get_mut(field).and_then(Value::as_array_mut) {
-        list.push(entry);
-    } else {
-        parent[field] = Value::Array(vec![entry]);
+        edit::push(init, field, entry.clone());
     }
 }

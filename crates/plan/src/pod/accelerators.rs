@@ -1,44 +1,46 @@
 //! GPU requests that follow from parallelism when the user gave none.
 
 use serde_json::{Value, json};
-use weir_api::names::{FIELD_MANAGER, annotation, container};
+use weir_api::names::{FIELD_MANAGER, annotation};
 
-use crate::{ServiceIdentity, items, present};
+use super::{Context, edit};
+use crate::{Error, items, present};
 
 /// The resource that is requested when no container names an accelerator.
 const DEFAULT: &str = "nvidia.com/gpu";
 
 /// Sets the GPU request of `main` from `parallelism`, if the spec asks for tensor parallelism, no container
 /// names an accelerator, nothing claims devices, and the workload is new or already ours.
-pub(crate) fn fill(service: &ServiceIdentity, spec: &Value, pod: &mut Value, live: Option<&Value>) {
+pub(crate) fn apply(pod: &mut Value, context: &Context<'_>) -> Result<(), Error> {
     let factor = |name: &str| {
-        spec.pointer(&format!("/parallelism/{name}"))
+        context
+            .workload
+            .pointer(&format!("/parallelism/{name}"))
             .and_then(Value::as_u64)
     };
     let Some(tensor) = factor("tensor") else {
-        return;
+        return Ok(());
     };
     let claimed = present(pod, "/resourceClaims")
-        || service
+        || context
+            .service
             .annotations
             .keys()
             .any(|key| key.starts_with(annotation::DRA_PREFIX));
-    if claimed || names_accelerator(pod) || live.is_some_and(|live| !written_by_us(live)) {
-        return;
+    if claimed || names_accelerator(pod) || context.live.is_some_and(|live| !written_by_us(live)) {
+        return Ok(());
     }
-    let count = tensor
-        .saturating_mul(factor("dataLocal").unwrap_or(1))
-        .saturating_mul(factor("pipeline").unwrap_or(1));
-    let containers = pod
-        .get_mut("containers")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten();
-    for main in containers.filter(|c| c["name"] == container::MAIN) {
+    let mut count = tensor.saturating_mul(factor("dataLocal").unwrap_or(1));
+    // The stages of a group are on its other pods.
+    if !context.role.is_grouped() {
+        count = count.saturating_mul(factor("pipeline").unwrap_or(1));
+    }
+    if let Some(main) = edit::main(pod) {
         for kind in ["limits", "requests"] {
             main["resources"][kind][DEFAULT] = json!(count.to_string());
         }
     }
+    Ok(())
 }
 
 /// Whether a container of the pod asks for an accelerator of any vendor.

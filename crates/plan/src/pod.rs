@@ -1,0 +1,131 @@
+//! From a template of the effective spec to the pod that runs: each feature is one function over one role's pod.
+
+mod accelerators;
+pub(crate) mod account;
+mod edit;
+mod sidecar;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use weir_api::names::{self, annotation, container};
+
+use crate::role::Role;
+use crate::{Error, Facts, ServiceIdentity, items, strings};
+
+/// What a feature may know beside the pod.
+pub(crate) struct Context<'a> {
+    /// Whose pod it is.
+    pub(crate) service: &'a ServiceIdentity,
+    /// The whole effective spec.
+    pub(crate) spec: &'a Value,
+    /// `spec` or `spec.prefill`: replicas, parallelism, offloading of this pod's workload.
+    pub(crate) workload: &'a Value,
+    /// Which pod it is.
+    pub(crate) role: Role,
+    /// What is known of the cluster.
+    pub(crate) facts: &'a Facts,
+    /// The workload object of this pod as it is in the cluster.
+    pub(crate) live: Option<&'a Value>,
+}
+
+/// Changes the pod's spec.
+type Feature = fn(&mut Value, &Context<'_>) -> Result<(), Error>;
+
+/// Every feature, in the order in which they are applied: what a later one adds stands after what an earlier one
+/// added, and existing installations have that order.
+const FEATURES: [Feature; 4] = [
+    accelerators::apply,
+    account::apply,
+    sidecar::apply,
+    storage::apply,
+];
+
+/// A pod with its metadata, as a workload object holds it.
+pub(crate) struct Template {
+    /// Labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The pod's spec.
+    pub(crate) spec: Value,
+}
+
+impl Template {
+    /// As a workload object holds it.
+    pub(crate) fn into_value(self) -> Value {
+        let mut metadata = Map::new();
+        metadata.insert("labels".to_owned(), json!(self.labels));
+        if !self.annotations.is_empty() {
+            metadata.insert("annotations".to_owned(), json!(self.annotations));
+        }
+        json!({"metadata": metadata, "spec": self.spec})
+    }
+}
+
+/// The pod of a role.
+pub(crate) fn template(context: &Context<'_>) -> Result<Template, Error> {
+    let field = context.role.field();
+    let mut pod = context
+        .role
+        .template(context.spec)
+        .cloned()
+        .ok_or(Error::NoTemplate { field })?;
+    if !items(&pod, "/containers")
+        .iter()
+        .any(|c| c["name"] == container::MAIN)
+    {
+        return Err(Error::NoMainContainer { field });
+    }
+    for feature in FEATURES {
+        feature(&mut pod, context)?;
+    }
+    let mut labels = object_labels(context);
+    labels.extend(strings(context.workload.get("labels")));
+    let mut annotations = object_annotations(context);
+    annotations.extend(workload_annotations(context.workload));
+    Ok(Template {
+        labels,
+        annotations,
+        spec: pod,
+    })
+}
+
+/// Labels of the role and those of the service that workloads pass on.
+pub(crate) fn object_labels(context: &Context<'_>) -> BTreeMap<String, String> {
+    let mut labels = context.role.labels(context.service, context.spec);
+    labels.extend(with_prefix(
+        &context.service.labels,
+        names::PROPAGATED_LABELS,
+    ));
+    labels
+}
+
+/// Annotations of the service that workloads pass on.
+pub(crate) fn object_annotations(context: &Context<'_>) -> BTreeMap<String, String> {
+    let service = &context.service.annotations;
+    let mut annotations: BTreeMap<_, _> =
+        with_prefix(service, names::PROPAGATED_ANNOTATIONS).collect();
+    if context.role.is_grouped() {
+        annotations.extend(with_prefix(service, &[names::PROPAGATED_LWS_ANNOTATION]));
+    }
+    annotations
+}
+
+/// `annotations` of a workload without the one that only the router reads.
+pub(crate) fn workload_annotations(workload: &Value) -> impl Iterator<Item = (String, String)> {
+    strings(workload.get("annotations"))
+        .into_iter()
+        .filter(|(key, _)| key != annotation::MODEL_BASED_ROUTING)
+}
+
+/// The entries whose key starts with one of the prefixes.
+fn with_prefix<'a>(
+    map: &'a BTreeMap<String, String>,
+    prefixes: &'a [&str],
+) -> impl Iterator<Item = (String, String)> + 'a {
+    map.iter()
+        .filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)))
+        .map(|(key, value)| (key.clone(), value.clone()))
+}
