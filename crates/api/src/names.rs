@@ -3,6 +3,7 @@
 mod child;
 mod conditions;
 mod kinds;
+pub mod lws;
 
 pub use child::{ChildNames, child};
 pub use conditions::{condition, reason};
@@ -130,6 +131,8 @@ pub mod annotation {
     pub const HUB_ONLY_FIELDS: &str = "internal.serving.kserve.io/weir-v1alpha2-fields";
     /// Directory that takes the place of a PVC on one machine.
     pub const LOCAL_PATH: &str = "weir.dev/local-path";
+    /// On a workload: the image of its download container is the user's.
+    pub const OWN_INITIALIZER: &str = "weir.dev/own-storage-initializer";
 }
 
 /// Prefixes of service annotations that reach workloads and their pods.

@@ -1,5 +1,6 @@
 //! The loop: watches fill the cache and name what needs work; one piece of work at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,28 +13,33 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_api::names::lws;
 
-use crate::Error;
-use crate::cache::{Cache, key};
+use crate::cache::{Cache, Name, key};
 use crate::endpoints::selects;
 use crate::kinds::{Kind, controller, name, namespace, text};
 use crate::queue::{Key, Queue};
+use crate::{Error, groups};
 
 type Told = (Kind, Result<Event<DynamicObject>, watcher::Error>);
 
-const WATCHED: [Kind; 5] = [
+const WATCHED: [Kind; 6] = [
     Kind::Deployment,
     Kind::ReplicaSet,
     Kind::Pod,
     Kind::Service,
     Kind::Slice,
+    Kind::Revision,
 ];
+/// Its definition may not be installed; nothing else waits for it.
+const OPTIONAL: Kind = Kind::GroupSet;
 const NAMESPACES: [Kind; 2] = [Kind::Namespace, Kind::Account];
 
 pub(crate) struct Controllers {
     pub(crate) client: Client,
     pub(crate) cache: Cache,
     pub(crate) queue: Queue,
+    pub(crate) memories: HashMap<Name, groups::Memory>,
 }
 
 /// Runs the controllers in one namespace, or in all, until `shutdown`.
@@ -44,7 +50,7 @@ pub(crate) async fn run(client: Client, only: Option<&str>, shutdown: &Cancellat
         None => WATCHED.into_iter().chain(NAMESPACES).collect(),
     };
     let mut events: SelectAll<BoxStream<'static, Told>> = SelectAll::new();
-    for kind in kinds.iter().copied() {
+    for kind in kinds.iter().copied().chain([OPTIONAL]) {
         let resource = kind.resource();
         let api: Api<DynamicObject> = match only {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -57,6 +63,7 @@ pub(crate) async fn run(client: Client, only: Option<&str>, shutdown: &Cancellat
         client,
         cache: Cache::default(),
         queue: Queue::default(),
+        memories: HashMap::new(),
     };
     loop {
         let due = if controllers.cache.synced(&kinds) {
@@ -146,7 +153,8 @@ impl Controllers {
         };
         let own = (kind, key(object));
         match kind {
-            Kind::Deployment | Kind::Service | Kind::Namespace => vec![own],
+            Kind::Deployment | Kind::Service | Kind::Namespace | Kind::GroupSet => vec![own],
+            Kind::Revision => owner_of(object, Kind::GroupSet).into_iter().collect(),
             Kind::ReplicaSet => {
                 let mut keys = adopters(Kind::Deployment);
                 keys.extend(owner_of(object, Kind::Deployment));
@@ -161,6 +169,8 @@ impl Controllers {
                     keys.push(set);
                 }
                 let labels = object.pointer("/metadata/labels");
+                let groups = labels.and_then(|labels| labels[lws::NAME].as_str());
+                keys.extend(groups.map(|set| named(Kind::GroupSet, set)));
                 keys.extend(
                     self.cache
                         .within(Kind::Service, at)
@@ -181,11 +191,15 @@ impl Controllers {
     async fn work(&mut self, key: Key) {
         let Some(object) = self.cache.get(key.0, &key.1) else {
             self.queue.succeeded(&key);
+            if key.0 == Kind::GroupSet {
+                self.memories.remove(&key.1);
+            }
             return;
         };
         let result = match key.0 {
             Kind::Deployment => Box::pin(self.deployment(&object)).await,
             Kind::ReplicaSet => Box::pin(self.replica_set(&object)).await,
+            Kind::GroupSet => Box::pin(self.group_set(&object)).await,
             Kind::Service => self.service(&object).await,
             Kind::Namespace => self.namespace(&object).await,
             _ => Ok(None),

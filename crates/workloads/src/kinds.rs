@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 pub(crate) enum Kind {
     Deployment,
     ReplicaSet,
+    GroupSet,
+    Revision,
     Pod,
     Service,
     Slice,
@@ -21,6 +23,12 @@ impl Kind {
         match self {
             Self::Deployment => ("apps", "Deployment", "deployments"),
             Self::ReplicaSet => ("apps", "ReplicaSet", "replicasets"),
+            Self::GroupSet => (
+                "leaderworkerset.x-k8s.io",
+                "LeaderWorkerSet",
+                "leaderworkersets",
+            ),
+            Self::Revision => ("apps", "ControllerRevision", "controllerrevisions"),
             Self::Pod => ("", "Pod", "pods"),
             Self::Service => ("", "Service", "services"),
             Self::Slice => ("discovery.k8s.io", "EndpointSlice", "endpointslices"),

@@ -1,4 +1,4 @@
-//! Deployment, ReplicaSet and EndpointSlice controllers, through the API only.
+//! Deployment, ReplicaSet, LeaderWorkerSet and EndpointSlice controllers, through the API only.
 //!
 //! ```text
 //! watches ──▶ cache ──▶ queue of names ──▶ one piece of work at a time ──▶ writes
@@ -8,13 +8,15 @@
 //!
 //! An event wakes only the objects that depend on it, so that an idle cluster costs nothing. What is to
 //! be done is decided by pure functions: [`rollout`] and [`conditions`] for Deployments, [`pods`] for
-//! ReplicaSets, [`endpoints`] for Services, [`template`] for what makes two pod templates the same.
+//! ReplicaSets, the modules of [`groups`] for LeaderWorkerSets, [`endpoints`] for Services, [`template`]
+//! for what makes two pod templates the same.
 
 mod cache;
 pub mod conditions;
 mod controllers;
 mod deployment;
 pub mod endpoints;
+pub mod groups;
 mod kinds;
 pub mod pods;
 mod queue;

@@ -75,7 +75,7 @@ impl Strategy {
     }
 }
 
-fn share(text: &str, of: i64, up: bool) -> i64 {
+pub(crate) fn share(text: &str, of: i64, up: bool) -> i64 {
     match text
         .strip_suffix('%')
         .map(|percent| percent.parse::<i64>().unwrap_or(0))

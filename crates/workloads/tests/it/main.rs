@@ -6,6 +6,7 @@
     reason = "the runtime of a test ends with it, and what it spawned too"
 )]
 
+mod groups;
 mod rollout;
 mod services;
 mod sets;

@@ -25,6 +25,8 @@ fn resource(kind: &str) -> ApiResource {
     let group = match kind {
         "Deployment" | "ReplicaSet" => "apps",
         "EndpointSlice" => "discovery.k8s.io",
+        "ControllerRevision" => "apps",
+        "LeaderWorkerSet" => "leaderworkerset.x-k8s.io",
         _ => "",
     };
     ApiResource {
@@ -42,7 +44,17 @@ fn resource(kind: &str) -> ApiResource {
 
 impl World {
     pub(crate) async fn new() -> anyhow::Result<Self> {
+        Self::on(weir_testkit::cluster().await?)
+    }
+
+    /// A world whose server knows the kinds of others, too.
+    pub(crate) async fn with_definitions() -> anyhow::Result<Self> {
         let cluster = weir_testkit::cluster().await?;
+        cluster.install(&weir_api::crds::foreign()).await?;
+        Self::on(cluster)
+    }
+
+    fn on(cluster: Cluster) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
         let running = stop.clone();
@@ -133,6 +145,17 @@ impl World {
             .to_string();
         let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
             "conditions": [{"type": "Ready", "status": state, "lastTransitionTime": now}]}});
+        self.api("Pod")
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
+            .await?;
+        Ok(())
+    }
+
+    /// Says as the node that the container of a pod was started again.
+    pub(crate) async fn restarted(&self, name: &str) -> anyhow::Result<()> {
+        let container = json!({"name": "c", "image": "", "imageID": "", "ready": true,
+                               "restartCount": 1});
+        let status = json!({"status": {"containerStatuses": [container]}});
         self.api("Pod")
             .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
             .await?;
