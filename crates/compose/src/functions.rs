@@ -43,7 +43,7 @@ impl Functions for Program<'_> {
     }
 
     fn call<'d>(&self, name: &str, arguments: &[Word<'d>]) -> Result<Word<'d>, Refusal> {
-        let text = |text: String| Ok(Word::Str(text));
+        let text = |text: String| Ok(Word::text(text));
         match (name, arguments) {
             ("omit", []) => Err(Refusal::Omit),
             ("ChildName", [Word::Str(parent), Word::Str(suffix)]) => {
@@ -101,7 +101,7 @@ impl Program<'_> {
                 Word::Str(word) if word.is_empty() => {
                     return Err(Refusal::Message("a word is empty".to_owned()));
                 }
-                Word::Str(word) => list.push(word.clone()),
+                Word::Str(word) => list.push(word.to_string()),
                 Word::Int { number, .. } => list.push(number.to_string()),
                 Word::Nil(path) => {
                     return Err(Refusal::Message(format!("{} is not set", path.join("."))));
@@ -138,7 +138,7 @@ impl Program<'_> {
             ));
         }
         self.several.set(true);
-        Ok(Word::Str(list.join(BETWEEN.encode_utf8(&mut [0; 4]))))
+        Ok(Word::text(list.join(BETWEEN.encode_utf8(&mut [0; 4]))))
     }
 }
 

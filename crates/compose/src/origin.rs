@@ -80,7 +80,7 @@ impl<'v> Walk<'v> {
                 for (index, value) in list.iter().enumerate() {
                     let index = index.to_string();
                     self.identity.push('/');
-                    match key.as_ref().and_then(|key| value.get(key)) {
+                    match key.and_then(|key| value.get(key)) {
                         Some(name) => {
                             // No field is called like this.
                             self.identity.push('[');

@@ -391,22 +391,22 @@ impl<'o> Pass<'_, 'o> {
 }
 
 impl Shape for Pass<'_, '_> {
-    fn fields(&self, path: &[String]) -> Option<Vec<String>> {
+    fn fields(&self, path: &[std::borrow::Cow<'_, str>]) -> Option<Vec<String>> {
         let Some((first, rest)) = path.split_first() else {
             return self
                 .root
                 .as_object()
                 .map(|root| root.keys().cloned().collect());
         };
-        let shortcut = SHORTCUTS.iter().find(|(name, _)| name == first);
-        let mut node = match (first.as_str(), shortcut) {
+        let shortcut = SHORTCUTS.iter().find(|(name, _)| *name == &**first);
+        let mut node = match (&**first, shortcut) {
             ("Spec", _) => self.schema.clone(),
             ("ObjectMeta", _) if rest.is_empty() => {
                 let names = Node::object_meta();
                 return Some(names.property_names().map(str::to_owned).collect());
             }
             ("GlobalConfig", _) => {
-                return self.root[first]
+                return self.root[&**first]
                     .as_object()
                     .map(|known| known.keys().cloned().collect());
             }

@@ -8,8 +8,8 @@
 use serde_json::{Map, Value, json};
 use weir_schema::Node;
 
-use crate::keyed::{identity, order};
-use crate::{Error, field, join};
+use crate::keyed::{Places, order};
+use crate::{Error, field};
 
 /// Lists that are merged by a key, whatever schema is at hand: embedded pod templates often have none.
 const KEYS: &[(&str, &str)] = &[
@@ -49,7 +49,9 @@ const UNIONS: &[&[&str]] = &[
 /// [`try_compose_merge`] to learn of it.
 #[must_use]
 pub fn compose_merge(base: &Value, over: &Value, node: &Node) -> Value {
-    run(base, over, node, false).unwrap_or_else(|_| over.clone())
+    let mut result = base.clone();
+    let merged = Merge { strict: false }.value(&mut result, over, node, "", true);
+    merged.map_or_else(|_| over.clone(), |()| result)
 }
 
 /// Merges `over` onto `base`.
@@ -57,13 +59,17 @@ pub fn compose_merge(base: &Value, over: &Value, node: &Node) -> Value {
 /// # Errors
 /// When an item of a list that is merged by key has no key.
 pub fn try_compose_merge(base: &Value, over: &Value, node: &Node) -> Result<Value, Error> {
-    run(base, over, node, true)
+    let mut result = base.clone();
+    merge_onto(&mut result, over, node)?;
+    Ok(result)
 }
 
-fn run(base: &Value, over: &Value, node: &Node, strict: bool) -> Result<Value, Error> {
-    let mut result = base.clone();
-    Merge { strict }.value(&mut result, over, node, "", "")?;
-    Ok(result)
+/// As [`try_compose_merge`], in place: nothing of `base` is copied. After an error `base` is of no use.
+///
+/// # Errors
+/// When an item of a list that is merged by key has no key.
+pub fn merge_onto(base: &mut Value, over: &Value, node: &Node) -> Result<(), Error> {
+    Merge { strict: true }.value(base, over, node, "", true)
 }
 
 struct Merge {
@@ -71,13 +77,15 @@ struct Merge {
 }
 
 impl Merge {
+    /// `name` is that of the field, empty for an item of a list. The paths of errors begin at `base`: whoever
+    /// calls puts its own part in front, so that no path is made where nothing is wrong.
     fn value(
         &self,
         base: &mut Value,
         over: &Value,
         node: &Node,
         name: &str,
-        path: &str,
+        root: bool,
     ) -> Result<(), Error> {
         match (&mut *base, over) {
             // An opaque configuration is one value.
@@ -86,33 +94,30 @@ impl Merge {
                 if has(node, "retainKeys") {
                     old.retain(|key, _| new.contains_key(key));
                 }
-                self.object(old, new, node, path)?;
+                self.object(old, new, node, root)?;
             }
-            (Value::Array(old), Value::Array(new)) => {
-                let key = merge_key(node, name, old, new);
-                match key {
-                    _ if new.is_empty() => {}
-                    None if name == "rules" && is_default_route(new) => {}
-                    None if has(node, "merge") && new.iter().all(|item| !item.is_object()) => {
-                        let ids =
-                            |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>();
-                        let (named, before) = (ids(new), ids(old));
-                        old.extend(new.iter().cloned());
-                        let all = crate::keyed::dedup(std::mem::take(old));
-                        *old = order(all, &named, &before, None);
-                    }
-                    None => *base = over.clone(),
-                    Some(key) => {
-                        let retain = has(node, "retainKeys") || RETAINED.contains(&name);
-                        let items = node.items().unwrap_or_else(Node::any);
-                        match self.list(old.clone(), new, &items, &key, retain, path) {
-                            Ok(list) => *old = list,
-                            Err(error) if self.strict => return Err(error),
-                            Err(_) => *base = over.clone(),
-                        }
+            (Value::Array(old), Value::Array(new)) => match merge_key(node, name, old, new) {
+                _ if new.is_empty() => {}
+                None if name == "rules" && is_default_route(new) => {}
+                None if has(node, "merge") && new.iter().all(|item| !item.is_object()) => {
+                    let ids =
+                        |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>();
+                    let (named, before) = (ids(new), ids(old));
+                    old.extend(new.iter().cloned());
+                    let all = crate::keyed::dedup(std::mem::take(old));
+                    *old = order(all, &named, &before, None);
+                }
+                None => *base = over.clone(),
+                Some(key) => {
+                    let retain = has(node, "retainKeys") || RETAINED.contains(&name);
+                    let items = node.items().unwrap_or_else(Node::any);
+                    match self.list(std::mem::take(old), new, &items, key, retain) {
+                        Ok(list) => *old = list,
+                        Err(error) if self.strict => return Err(error),
+                        Err(_) => *base = over.clone(),
                     }
                 }
-            }
+            },
             (_, Value::String(text)) if text.is_empty() => {}
             (_, Value::Array(list)) if list.is_empty() => {}
             _ => *base = over.clone(),
@@ -125,26 +130,27 @@ impl Merge {
         base: &mut Map<String, Value>,
         over: &Map<String, Value>,
         node: &Node,
-        path: &str,
+        root: bool,
     ) -> Result<(), Error> {
-        for union in UNIONS {
-            if union
-                .iter()
-                .any(|member| over.get(*member).is_some_and(|value| !is_unset(value)))
-            {
-                base.retain(|key, _| !union.contains(&key.as_str()) || over.contains_key(key));
+        for (key, _) in over.iter().filter(|(_, value)| !is_unset(value)) {
+            let of = |union: &&&[&str]| union.contains(&key.as_str());
+            for union in UNIONS.iter().filter(of) {
+                for member in *union {
+                    if !over.contains_key(*member) {
+                        base.remove(*member);
+                    }
+                }
             }
         }
         for (key, new) in over {
-            let at = join(path, key);
             match base.get_mut(key) {
                 _ if new.is_null() && key == "containers" => {}
                 _ if new.is_null() => {
                     base.remove(key);
                 }
-                Some(old) if !old.is_null() => {
-                    self.value(old, new, &field(node, key, path.is_empty()), key, &at)?
-                }
+                Some(old) if !old.is_null() => self
+                    .value(old, new, &field(node, key, root), key, false)
+                    .map_err(|error| error.below(key))?,
                 _ => {
                     base.insert(key.clone(), new.clone());
                 }
@@ -160,45 +166,23 @@ impl Merge {
         node: &Node,
         key: &str,
         retain: bool,
-        path: &str,
     ) -> Result<Vec<Value>, Error> {
-        let before: Vec<_> = merged
-            .iter()
-            .filter_map(|item| identity(item, Some(key)))
-            .collect();
-        let mut named = Vec::new();
-        for (index, item) in over.iter().enumerate() {
-            if !item.is_object() {
-                return Err(Error::NotAnObject {
-                    path: path.to_owned(),
-                    index,
-                });
-            }
-            let id = identity(item, Some(key)).ok_or_else(|| Error::MissingKey {
-                path: path.to_owned(),
-                index,
-                key: key.to_owned(),
-            })?;
-            match merged
-                .iter_mut()
-                .find(|old| identity(old, Some(key)).as_ref() == Some(&id))
-            {
-                Some(old) => {
-                    if let (true, Value::Object(old), Value::Object(new)) =
-                        (retain, &mut *old, item)
-                    {
-                        // Unless the layer only names the item.
-                        if new.len() > 1 {
-                            old.retain(|name, _| new.contains_key(name));
-                        }
-                    }
-                    self.value(old, item, node, "", &format!("{path}[{id}]"))?;
+        let places = Places::of(&merged, over, key)?;
+        for (item, place) in over.iter().zip(&places.named) {
+            let Some(old) = merged.get_mut(*place) else {
+                merged.push(item.clone());
+                continue;
+            };
+            if let (true, Value::Object(old), Value::Object(new)) = (retain, &mut *old, item) {
+                // Unless the layer only names the item.
+                if new.len() > 1 {
+                    old.retain(|name, _| new.contains_key(name));
                 }
-                None => merged.push(item.clone()),
             }
-            named.push(id);
+            self.value(old, item, node, "", false)
+                .map_err(|error| error.below(&format!("[{}]", item[key])))?;
         }
-        Ok(order(merged, &named, &before, Some(key)))
+        Ok(places.order(merged))
     }
 }
 
@@ -207,16 +191,16 @@ fn has(node: &Node, word: &str) -> bool {
         .is_some_and(|strategy| strategy.split(',').any(|part| part == word))
 }
 
-fn merge_key(node: &Node, name: &str, base: &[Value], over: &[Value]) -> Option<String> {
+fn merge_key<'n>(node: &'n Node, name: &str, base: &[Value], over: &[Value]) -> Option<&'n str> {
     if let Some(key) = node.patch_merge_key() {
         return Some(key);
     }
     if let Some((_, key)) = KEYS.iter().find(|(list, _)| *list == name) {
-        return Some((*key).to_owned());
+        return Some(key);
     }
     // `ports` of a container; other lists of that name have other fields.
     let container = |list: &[Value]| list.iter().any(|item| item.get("containerPort").is_some());
-    (name == "ports" && (container(base) || container(over))).then(|| "containerPort".to_owned())
+    (name == "ports" && (container(base) || container(over))).then_some("containerPort")
 }
 
 fn is_unset(value: &Value) -> bool {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use thiserror::Error;
 use weir_schema::Node;
 
-pub use compose::{compose_merge, try_compose_merge};
+pub use compose::{compose_merge, merge_onto, try_compose_merge};
 pub use fields::FieldSet;
 pub use strategic::strategic_merge_patch;
 
@@ -48,6 +48,21 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+}
+
+impl Error {
+    /// The same, with what is around its path.
+    pub(crate) fn below(mut self, name: &str) -> Self {
+        let (Self::MissingKey { path, .. }
+        | Self::NotAnObject { path, .. }
+        | Self::Directive { path, .. }) = &mut self;
+        *path = match path.is_empty() {
+            true => name.to_owned(),
+            false if path.starts_with('[') => format!("{name}{path}"),
+            false => format!("{name}.{path}"),
+        };
+        self
+    }
 }
 
 /// Applies an RFC 7396 merge patch.

@@ -102,12 +102,7 @@ fn merge(
             {
                 let child = field(node, name, root);
                 let before = std::mem::take(items);
-                *items = reorder(
-                    before.clone(),
-                    &before,
-                    change,
-                    child.patch_merge_key().as_deref(),
-                );
+                *items = reorder(before.clone(), &before, change, child.patch_merge_key());
             }
             continue;
         }
@@ -119,17 +114,17 @@ fn merge(
         let strategy = child.patch_strategy().unwrap_or_default();
         let at = join(path, key);
         match (original.get_mut(key), change) {
-            (Some(Value::Object(old)), Value::Object(new)) if !has(&strategy, "replace") => {
+            (Some(Value::Object(old)), Value::Object(new)) if !has(strategy, "replace") => {
                 merge(old, new, &child, &at, false)?;
             }
-            (Some(Value::Array(old)), Value::Array(new)) if has(&strategy, "merge") => {
+            (Some(Value::Array(old)), Value::Array(new)) if has(strategy, "merge") => {
                 let items = child.items().unwrap_or_else(Node::any);
                 let key_name = child.patch_merge_key();
                 let before = old.clone();
-                merge_list(old, new, &items, key_name.as_deref(), &at)?;
+                merge_list(old, new, &items, key_name, &at)?;
                 if let Some(wanted) = patch.get(&format!("{ORDER}{key}")) {
                     let merged = std::mem::take(old);
-                    *old = reorder(merged, &before, wanted, key_name.as_deref());
+                    *old = reorder(merged, &before, wanted, key_name);
                 }
             }
             _ => {

@@ -235,7 +235,7 @@ impl Node {
         data
     }
 
-    fn first<T>(&self, pick: impl Fn(&Data) -> Option<T>) -> Option<T> {
+    fn first<'n, T>(&'n self, pick: impl Fn(&'n Data) -> Option<T>) -> Option<T> {
         let mut data = self.own();
         for _ in 0..MAX_LINKS {
             if let Some(found) = pick(data) {
@@ -337,14 +337,14 @@ impl Node {
 
     /// Returns `x-kubernetes-patch-merge-key`.
     #[must_use]
-    pub fn patch_merge_key(&self) -> Option<String> {
-        self.first(|data| data.rare().merge_key.clone())
+    pub fn patch_merge_key(&self) -> Option<&str> {
+        self.first(|data| data.rare().merge_key.as_deref())
     }
 
     /// Returns `x-kubernetes-patch-strategy`.
     #[must_use]
-    pub fn patch_strategy(&self) -> Option<String> {
-        self.first(|data| data.rare().strategy.clone())
+    pub fn patch_strategy(&self) -> Option<&str> {
+        self.first(|data| data.rare().strategy.as_deref())
     }
 
     /// Returns `x-kubernetes-preserve-unknown-fields`.

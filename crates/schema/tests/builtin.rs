@@ -65,11 +65,11 @@ fn merge_hints_are_there() {
     let containers = spec.property("containers").unwrap();
     assert_eq!(containers.list_type(), Some(ListType::Map));
     assert_eq!(containers.list_map_keys(), ["name"]);
-    assert_eq!(containers.patch_merge_key().as_deref(), Some("name"));
+    assert_eq!(containers.patch_merge_key(), Some("name"));
     let container = containers.items().unwrap();
     let ports = container.property("ports").unwrap();
     assert_eq!(ports.list_map_keys(), ["containerPort", "protocol"]);
-    assert_eq!(ports.patch_merge_key().as_deref(), Some("containerPort"));
+    assert_eq!(ports.patch_merge_key(), Some("containerPort"));
     assert_eq!(
         ports
             .items()
@@ -80,10 +80,7 @@ fn merge_hints_are_there() {
         Some(json!("TCP"))
     );
     assert_eq!(
-        spec.property("volumes")
-            .unwrap()
-            .patch_strategy()
-            .as_deref(),
+        spec.property("volumes").unwrap().patch_strategy(),
         Some("merge,retainKeys")
     );
     assert!(spec.property("nodeSelector").unwrap().atomic_map());

@@ -210,8 +210,8 @@ fn merge_hints_are_exposed() {
     let owners = node.property("ownerReferences").unwrap();
     assert_eq!(owners.list_type(), Some(ListType::Map));
     assert_eq!(owners.list_map_keys(), ["uid"]);
-    assert_eq!(owners.patch_merge_key().as_deref(), Some("uid"));
-    assert_eq!(owners.patch_strategy().as_deref(), Some("merge"));
+    assert_eq!(owners.patch_merge_key(), Some("uid"));
+    assert_eq!(owners.patch_strategy(), Some("merge"));
     assert_eq!(owners.items().unwrap().map_type(), Some("atomic"));
     assert_eq!(
         node.property("finalizers").unwrap().list_type(),

@@ -1,23 +1,26 @@
 //! Nodes become text.
 
-use serde_json::Value as Json;
+use std::borrow::Cow;
 
 use crate::parse::{Node, Operand, Pipe, Term};
-use crate::{Error, Functions, MAX_DEPTH, MAX_OUTPUT, MAX_STEPS, Refusal, Shape, Template, Value};
-use crate::{format, functions};
+use crate::{Data, Declared, Error, Functions, Path, Refusal, Shape, Template, Value};
+use crate::{MAX_DEPTH, MAX_FIELDS, MAX_OUTPUT, MAX_STEPS, format, functions};
 
-pub(crate) fn render(
-    template: &Template,
-    data: &Json,
+pub(crate) fn render<'d>(
+    template: &'d Template,
+    data: Data<'d>,
     shape: &dyn Shape,
     functions: &dyn Functions,
 ) -> Result<String, Error> {
-    let root = Value::of(data, Vec::new(), false);
+    let root = match data {
+        Data::Whole(json) => Value::of(json, Vec::new(), false),
+        Data::Fields(fields) => Value::Root(fields),
+    };
     let mut run = Run {
         template,
         shape,
         functions,
-        variables: vec![(String::new(), root.clone())],
+        variables: vec![("", root.clone())],
         output: String::new(),
         steps: 0,
         depth: 0,
@@ -34,11 +37,11 @@ enum Flow {
     Continue,
 }
 
-struct Run<'t, 'd> {
-    template: &'t Template,
-    shape: &'t dyn Shape,
-    functions: &'t dyn Functions,
-    variables: Vec<(String, Value<'d>)>,
+struct Run<'r, 'd> {
+    template: &'d Template,
+    shape: &'r dyn Shape,
+    functions: &'r dyn Functions,
+    variables: Vec<(&'d str, Value<'d>)>,
     output: String,
     steps: usize,
     depth: usize,
@@ -65,7 +68,7 @@ impl<'d> Run<'_, 'd> {
         Ok(())
     }
 
-    fn nodes(&mut self, nodes: &[Node], dot: &Value<'d>) -> Result<Flow, Error> {
+    fn nodes(&mut self, nodes: &'d [Node], dot: &Value<'d>) -> Result<Flow, Error> {
         for node in nodes {
             let flow = self.node(node, dot)?;
             if flow != Flow::Next {
@@ -75,7 +78,7 @@ impl<'d> Run<'_, 'd> {
         Ok(Flow::Next)
     }
 
-    fn node(&mut self, node: &Node, dot: &Value<'d>) -> Result<Flow, Error> {
+    fn node(&mut self, node: &'d Node, dot: &Value<'d>) -> Result<Flow, Error> {
         match node {
             Node::Text(text) => {
                 self.step(0)?;
@@ -114,9 +117,9 @@ impl<'d> Run<'_, 'd> {
 
     fn branch(
         &mut self,
-        pipe: &Pipe,
-        then: &[Node],
-        otherwise: &[Node],
+        pipe: &'d Pipe,
+        then: &'d [Node],
+        otherwise: &'d [Node],
         dot: &Value<'d>,
         with: bool,
     ) -> Result<Flow, Error> {
@@ -133,35 +136,30 @@ impl<'d> Run<'_, 'd> {
 
     fn range(
         &mut self,
-        pipe: &Pipe,
-        then: &[Node],
-        otherwise: &[Node],
+        pipe: &'d Pipe,
+        then: &'d [Node],
+        otherwise: &'d [Node],
         dot: &Value<'d>,
     ) -> Result<Flow, Error> {
         let scope = self.variables.len();
         // Variables of a range hold its items, not the list: they are set below.
-        let bare = Pipe {
-            declared: Vec::new(),
-            ..pipe.clone()
-        };
-        let value = self.pipe(&bare, dot)?;
+        let value = self.commands(pipe, dot)?;
         let items: Vec<(Value<'d>, Value<'d>)> = match value {
             Value::Nil(_) => Vec::new(),
             Value::List(list, path) => (0_i64..)
                 .zip(list)
                 .map(|(index, item)| {
-                    (
-                        Value::int(index),
-                        Value::of(item, below(&path, "[]"), false),
-                    )
+                    let path = below(&path, Cow::Borrowed("[]"));
+                    (Value::int(index), Value::of(item, path, false))
                 })
                 .collect(),
             Value::Object { object, path, .. } => {
-                let mut keys: Vec<&String> = object.keys().collect();
+                let mut keys: Vec<&'d String> = object.keys().collect();
                 keys.sort();
-                let pair = |key: &String| {
-                    let item = Value::of(&object[key], below(&path, key), false);
-                    (Value::Str(key.clone()), item)
+                let pair = |key: &'d String| {
+                    let path = below(&path, Cow::Borrowed(key));
+                    let item = Value::of(&object[key], path, false);
+                    (Value::Str(Cow::Borrowed(key)), item)
                 };
                 keys.into_iter().map(pair).collect()
             }
@@ -203,7 +201,7 @@ impl<'d> Run<'_, 'd> {
     fn template(
         &mut self,
         name: &str,
-        pipe: Option<&Pipe>,
+        pipe: Option<&'d Pipe>,
         at: usize,
         dot: &Value<'d>,
     ) -> Result<(), Error> {
@@ -222,31 +220,35 @@ impl<'d> Run<'_, 'd> {
             Some(pipe) => self.pipe(pipe, dot)?,
             None => Value::Nil(Vec::new()),
         };
-        let outer = std::mem::replace(&mut self.variables, vec![(String::new(), dot.clone())]);
+        let outer = std::mem::replace(&mut self.variables, vec![("", dot.clone())]);
         self.nodes(body, &dot)?;
         self.variables = outer;
         self.depth -= 1;
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: Value<'d>, assign: bool) {
+    fn set(&mut self, name: &'d str, value: Value<'d>, assign: bool) {
         let known = self
             .variables
             .iter_mut()
             .rev()
-            .find(|(known, _)| known == name);
+            .find(|(known, _)| *known == name);
         match known {
             Some(slot) if assign => slot.1 = value,
-            _ => self.variables.push((name.to_owned(), value)),
+            _ => self.variables.push((name, value)),
         }
     }
 
-    fn pipe(&mut self, pipe: &Pipe, dot: &Value<'d>) -> Result<Value<'d>, Error> {
+    fn commands(&mut self, pipe: &'d Pipe, dot: &Value<'d>) -> Result<Value<'d>, Error> {
         let mut last = None;
         for command in &pipe.commands {
             last = Some(self.command(command, dot, last)?);
         }
-        let value = last.ok_or_else(|| self.error(pipe.at, "missing value for command"))?;
+        last.ok_or_else(|| self.error(pipe.at, "missing value for command"))
+    }
+
+    fn pipe(&mut self, pipe: &'d Pipe, dot: &Value<'d>) -> Result<Value<'d>, Error> {
+        let value = self.commands(pipe, dot)?;
         if let Some(name) = pipe.declared.first() {
             self.set(name, value.clone(), pipe.assign);
         }
@@ -255,7 +257,7 @@ impl<'d> Run<'_, 'd> {
 
     fn command(
         &mut self,
-        command: &[Operand],
+        command: &'d [Operand],
         dot: &Value<'d>,
         last: Option<Value<'d>>,
     ) -> Result<Value<'d>, Error> {
@@ -273,11 +275,17 @@ impl<'d> Run<'_, 'd> {
             arguments.push(self.operand(operand, dot)?);
         }
         arguments.extend(last);
-        self.call(name, first.at, &arguments)
+        self.call(name, first.at, &mut arguments)
     }
 
-    fn call(&mut self, name: &str, at: usize, arguments: &[Value<'d>]) -> Result<Value<'d>, Error> {
+    fn call(
+        &mut self,
+        name: &str,
+        at: usize,
+        arguments: &mut [Value<'d>],
+    ) -> Result<Value<'d>, Error> {
         self.step(at)?;
+        self.tell_maps(arguments);
         let answer = if self.functions.names().contains(&name) {
             self.functions.call(name, arguments)
         } else {
@@ -297,7 +305,7 @@ impl<'d> Run<'_, 'd> {
         &mut self,
         and: bool,
         at: usize,
-        operands: &[Operand],
+        operands: &'d [Operand],
         dot: &Value<'d>,
         last: Option<Value<'d>>,
     ) -> Result<Value<'d>, Error> {
@@ -314,7 +322,7 @@ impl<'d> Run<'_, 'd> {
             .ok_or_else(|| self.error(at, format!("{name} wants at least 1 argument")))
     }
 
-    fn operand(&mut self, operand: &Operand, dot: &Value<'d>) -> Result<Value<'d>, Error> {
+    fn operand(&mut self, operand: &'d Operand, dot: &Value<'d>) -> Result<Value<'d>, Error> {
         self.step(operand.at)?;
         match &operand.kind {
             Term::Dot => Ok(dot.clone()),
@@ -322,7 +330,7 @@ impl<'d> Run<'_, 'd> {
             Term::Bool(flag) => Ok(Value::Bool(*flag)),
             Term::Int(number) => Ok(Value::int(*number)),
             Term::Float(number) => Ok(Value::Float(*number)),
-            Term::Str(text) => Ok(Value::Str(text.clone())),
+            Term::Str(text) => Ok(Value::Str(Cow::Borrowed(text))),
             Term::Field(names) => self.chain(dot.clone(), names, operand.at),
             Term::Variable(name, names) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
@@ -331,7 +339,7 @@ impl<'d> Run<'_, 'd> {
                     .ok_or_else(|| self.error(operand.at, format!("undefined variable ${name}")))?;
                 self.chain(value, names, operand.at)
             }
-            Term::Function(name) => self.call(name, operand.at, &[]),
+            Term::Function(name) => self.call(name, operand.at, &mut []),
             Term::Paren(pipe, names) => {
                 let scope = self.variables.len();
                 let value = self.pipe(pipe, dot)?;
@@ -341,24 +349,46 @@ impl<'d> Run<'_, 'd> {
         }
     }
 
-    fn chain(&self, value: Value<'d>, names: &[String], at: usize) -> Result<Value<'d>, Error> {
+    /// Functions ask whether an object is a map; a chain of fields does not.
+    fn tell_maps(&self, arguments: &mut [Value<'d>]) {
+        for argument in arguments {
+            if let Value::Object { path, map, .. } = argument {
+                *map = *map || self.is_map(path);
+            }
+        }
+    }
+
+    fn is_map(&self, path: &Path<'d>) -> bool {
+        !path.is_empty() && self.shape.is_open(path)
+    }
+
+    fn chain(&self, value: Value<'d>, names: &'d [String], at: usize) -> Result<Value<'d>, Error> {
         let mut value = value;
-        let mut walked = String::new();
-        for name in names {
-            walked.push('.');
-            walked.push_str(name);
-            value = self
-                .field(value, name)
-                .map_err(|e| self.error(at, format!("{walked}: {e}")))?;
+        for (index, name) in names.iter().enumerate() {
+            value = self.field(value, name).map_err(|problem| {
+                let walked = names.get(..=index).unwrap_or_default().join(".");
+                self.error(at, format!(".{walked}: {problem}"))
+            })?;
         }
         Ok(value)
     }
 
     /// One field. Go's names match JSON names without regard to case.
-    fn field(&self, value: Value<'d>, name: &str) -> Result<Value<'d>, String> {
-        let (object, path) = match value {
-            Value::Object { object, path, .. } => (Some(object), path),
-            Value::Nil(path) => (None, path),
+    fn field(&self, value: Value<'d>, name: &'d str) -> Result<Value<'d>, String> {
+        let same = |known: &str| known.eq_ignore_ascii_case(name);
+        // A map's keys are data: only a structure's names have a Go spelling.
+        let found = match &value {
+            Value::Root(fields) => {
+                let exact = fields.iter().find(|(known, _)| *known == name);
+                let found = exact.or_else(|| fields.iter().find(|(known, _)| same(known)));
+                found.copied()
+            }
+            Value::Object { object, .. } => {
+                let exact = object.get_key_value(name);
+                let found = exact.or_else(|| object.iter().find(|(known, _)| same(known)));
+                found.map(|(known, json)| (known.as_str(), json))
+            }
+            Value::Nil(_) => None,
             other => {
                 return Err(format!(
                     "can't evaluate field {name} in type {}",
@@ -366,52 +396,61 @@ impl<'d> Run<'_, 'd> {
                 ));
             }
         };
-        let fields = self.shape.fields(&path);
-        let same = |known: &str| known.eq_ignore_ascii_case(name);
-        let declared = fields
-            .as_ref()
-            .and_then(|fields| fields.iter().find(|known| same(known)));
-        let found = object.and_then(|object| {
-            let exact = object.get_key_value(name);
-            // A map's keys are data: only a structure's names have a Go spelling.
-            exact.or_else(|| object.iter().find(|(known, _)| same(known)))
-        });
+        let (keys, mut path): (Option<Vec<&str>>, _) = match value {
+            Value::Object { path, .. } if found.is_some() => (None, path),
+            Value::Root(_) if found.is_some() => (None, Path::new()),
+            Value::Root(fields) => (
+                Some(fields.iter().map(|(known, _)| *known).collect()),
+                Path::new(),
+            ),
+            Value::Object { object, path, .. } => {
+                (Some(object.keys().map(String::as_str).collect()), path)
+            }
+            Value::Nil(path) => (None, path),
+            _ => (None, Path::new()),
+        };
+        if path.len() >= MAX_FIELDS {
+            return Err(format!("more than {MAX_FIELDS} fields lead to {name}"));
+        }
         if let Some((key, json)) = found {
-            let path = below(&path, key);
-            let map = json.is_object() && !path.is_empty() && self.shape.fields(&path).is_none();
+            path.push(Cow::Borrowed(key));
+            let empty = json.as_object().is_some_and(serde_json::Map::is_empty);
+            let map = empty && self.is_map(&path);
             return Ok(Value::of(json, path, map));
         }
-        if let Some(declared) = declared {
-            return Ok(Value::Nil(below(&path, declared)));
-        }
-        if fields.is_none() && object.is_none() {
-            if path.is_empty() {
-                return Err(format!("can't evaluate field {name} in type nil"));
+        match self.shape.declares(&path, name) {
+            Declared::As(declared) => {
+                path.push(Cow::Owned(declared));
+                Ok(Value::Nil(path))
             }
-            return Ok(Value::Nil(below(&path, name)));
+            Declared::Any => match keys {
+                None if path.is_empty() => Err(format!("can't evaluate field {name} in type nil")),
+                None => {
+                    path.push(Cow::Borrowed(name));
+                    Ok(Value::Nil(path))
+                }
+                Some(keys) => {
+                    let hint = suggest(name, &keys);
+                    Err(format!("map has no entry for key {name:?}{hint}"))
+                }
+            },
+            Declared::No => {
+                let fields = self.shape.fields(&path).unwrap_or_default();
+                let known: Vec<&str> = fields.iter().map(String::as_str).collect();
+                let hint = suggest(name, &known);
+                let place = match path.is_empty() {
+                    true => "the root".to_owned(),
+                    false => path.join("."),
+                };
+                Err(format!("can't evaluate field {name} in type {place}{hint}"))
+            }
         }
-        let known: Vec<&str> = match (&fields, object) {
-            (Some(fields), _) => fields.iter().map(String::as_str).collect(),
-            (None, Some(object)) => object.keys().map(String::as_str).collect(),
-            (None, None) => Vec::new(),
-        };
-        let hint = suggest(name, &known);
-        Err(if fields.is_some() {
-            let place = if path.is_empty() {
-                "the root".to_owned()
-            } else {
-                path.join(".")
-            };
-            format!("can't evaluate field {name} in type {place}{hint}")
-        } else {
-            format!("map has no entry for key {name:?}{hint}")
-        })
     }
 }
 
-fn below(path: &[String], name: &str) -> Vec<String> {
-    let mut path = path.to_vec();
-    path.push(name.to_owned());
+fn below<'d>(path: &Path<'d>, name: Cow<'d, str>) -> Path<'d> {
+    let mut path = path.clone();
+    path.push(name);
     path
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn print(value: &Value<'_>) -> Result<String, String> {
         Value::Bool(flag) => flag.to_string(),
         Value::Int { number, .. } => number.to_string(),
         Value::Float(number) => float(*number),
-        Value::Str(text) => text.clone(),
+        Value::Str(text) => text.to_string(),
+        Value::Root(_) => return Err("the whole data cannot be printed".to_owned()),
         Value::List(list, path) => {
             let items: Result<Vec<String>, String> = list
                 .iter()
@@ -144,8 +145,8 @@ fn verb_text(
         None => text,
     };
     Ok(match (verb, value) {
-        ('s', Value::Str(text)) => cut(text.clone()),
-        ('q', Value::Str(text)) => quote(&cut(text.clone())),
+        ('s', Value::Str(text)) => cut(text.to_string()),
+        ('q', Value::Str(text)) => quote(&cut(text.to_string())),
         ('v', Value::Str(text)) if sharp => quote(text),
         ('v', Value::Float(number)) if precision.is_some() => {
             format!("{number:.*}", precision.unwrap_or_default())

@@ -18,12 +18,12 @@ pub(crate) fn call<'d>(name: &str, arguments: &[Value<'d>]) -> Result<Value<'d>,
             .iter()
             .try_fold(value.clone(), |value, key| index(&value, key)),
         ("slice", [Value::Str(text), bounds @ ..]) => slice(text, bounds),
-        ("print", values) => joined(values, false).map(Value::Str),
-        ("println", values) => Ok(Value::Str(joined(values, true)? + "\n")),
-        ("printf", [Value::Str(layout), values @ ..]) => printf(layout, values).map(Value::Str),
-        ("html", values) => Ok(Value::Str(html(&joined(values, false)?))),
-        ("js", values) => Ok(Value::Str(js(&joined(values, false)?))),
-        ("urlquery", values) => Ok(Value::Str(query(&joined(values, false)?))),
+        ("print", values) => joined(values, false).map(Value::text),
+        ("println", values) => Ok(Value::text(joined(values, true)? + "\n")),
+        ("printf", [Value::Str(layout), values @ ..]) => printf(layout, values).map(Value::text),
+        ("html", values) => Ok(Value::text(html(&joined(values, false)?))),
+        ("js", values) => Ok(Value::text(js(&joined(values, false)?))),
+        ("urlquery", values) => Ok(Value::text(query(&joined(values, false)?))),
         ("eq", [first, rest @ ..]) if !rest.is_empty() => {
             for value in rest {
                 if equal(first, value)? {
@@ -73,7 +73,7 @@ fn index<'d>(value: &Value<'d>, key: &Value<'d>) -> Result<Value<'d>, String> {
                 )
             })?;
             let mut path = path.clone();
-            path.push("[]".to_owned());
+            path.push("[]".into());
             Ok(Value::of(item, path, false))
         }
         (Value::Str(text), Value::Int { number, .. }) => {
@@ -95,10 +95,10 @@ fn index<'d>(value: &Value<'d>, key: &Value<'d>) -> Result<Value<'d>, String> {
             path.push(key.clone());
             // A missing key is the empty value, as in Go; maps of the kinds here hold strings.
             Ok(object
-                .get(key)
-                .map_or_else(|| Value::Str(String::new()), |v| Value::of(v, path, true)))
+                .get(&**key)
+                .map_or_else(|| Value::text(String::new()), |v| Value::of(v, path, true)))
         }
-        (Value::Nil(_), Value::Str(_)) => Ok(Value::Str(String::new())),
+        (Value::Nil(_), Value::Str(_)) => Ok(Value::text(String::new())),
         (value, key) => Err(format!("can't index {} with {}", value.kind(), key.kind())),
     }
 }
@@ -116,7 +116,7 @@ fn slice<'d>(text: &str, bounds: &[Value<'d>]) -> Result<Value<'d>, String> {
     }
     let (from, to) = (bound(bounds.first(), 0)?, bound(bounds.get(1), text.len())?);
     text.get(from..to)
-        .map(|part| Value::Str(part.to_owned()))
+        .map(|part| Value::text(part.to_owned()))
         .ok_or_else(|| format!("index out of range: {from} to {to} of {} bytes", text.len()))
 }
 

@@ -10,9 +10,9 @@ mod lex;
 mod parse;
 mod value;
 
-use serde_json::Value as Json;
+use std::borrow::Cow;
 
-pub use value::Value;
+pub use value::{Data, Path, Value};
 
 /// Bytes that one template may produce.
 pub const MAX_OUTPUT: usize = 4 << 20;
@@ -20,6 +20,8 @@ pub const MAX_OUTPUT: usize = 4 << 20;
 pub const MAX_STEPS: usize = 1_000_000;
 /// How deep actions, parentheses and templates may nest.
 pub const MAX_DEPTH: usize = 64;
+/// How many fields may lead to a value.
+pub const MAX_FIELDS: usize = 256;
 
 /// What is wrong in a template, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,10 +107,37 @@ impl Functions for Builtins {
     }
 }
 
-/// Which fields an object may have.
+/// Which fields an object may have. Paths are JSON names from the root, `[]` for an item of a list.
 pub trait Shape {
-    /// The fields of the object at `path`, JSON names from the root; `None` where any name may occur.
-    fn fields(&self, path: &[String]) -> Option<Vec<String>>;
+    /// The fields of the object at `path`; `None` where any name may occur.
+    fn fields(&self, path: &[Cow<'_, str>]) -> Option<Vec<String>>;
+
+    /// What the object at `path` says of a field of this name, whatever its case.
+    fn declares(&self, path: &[Cow<'_, str>], name: &str) -> Declared {
+        match self.fields(path) {
+            None => Declared::Any,
+            Some(fields) => fields
+                .into_iter()
+                .find(|known| known.eq_ignore_ascii_case(name))
+                .map_or(Declared::No, Declared::As),
+        }
+    }
+
+    /// Whether any name may occur in the object at `path`.
+    fn is_open(&self, path: &[Cow<'_, str>]) -> bool {
+        self.fields(path).is_none()
+    }
+}
+
+/// What a structure says of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// Any name may occur.
+    Any,
+    /// It has no such field.
+    No,
+    /// It has one, which is written like this.
+    As(String),
 }
 
 /// Any object may have any field, so a missing one is always an error.
@@ -116,7 +145,7 @@ pub trait Shape {
 pub struct Shapeless;
 
 impl Shape for Shapeless {
-    fn fields(&self, _: &[String]) -> Option<Vec<String>> {
+    fn fields(&self, _: &[Cow<'_, str>]) -> Option<Vec<String>> {
         None
     }
 }
@@ -148,12 +177,12 @@ impl Template {
     ///
     /// # Errors
     /// With the place of the first expression that has no value.
-    pub fn render(
-        &self,
-        data: &Json,
+    pub fn render<'d>(
+        &'d self,
+        data: impl Into<Data<'d>>,
         shape: &dyn Shape,
         functions: &dyn Functions,
     ) -> Result<String, Error> {
-        eval::render(self, data, shape, functions)
+        eval::render(self, data.into(), shape, functions)
     }
 }

@@ -1,5 +1,7 @@
 //! What templates print, and what is refused where.
 
+use std::borrow::Cow;
+
 use serde_json::{Value as Json, json};
 use weir_template::{Builtins, Shape, Shapeless, Template, Trim};
 
@@ -7,8 +9,8 @@ use weir_template::{Builtins, Shape, Shapeless, Template, Trim};
 struct Known;
 
 impl Shape for Known {
-    fn fields(&self, path: &[String]) -> Option<Vec<String>> {
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    fn fields(&self, path: &[Cow<'_, str>]) -> Option<Vec<String>> {
+        let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let fields: &[&str] = match path.as_slice() {
             [] => &["Name", "Spec"],
             ["Spec"] => &[
