@@ -9,7 +9,6 @@
 //! - [`objects`]: what is read of Gateway API objects.
 //! - [`attach`]: which routes attach to which listeners.
 //! - [`table`]: the routing table.
-//! - [`strip`]: what clients must not send to engines.
 //! - [`serve`]: one request.
 //! - [`status`]: what is written back.
 //! - [`defaults`]: the objects a machine of its own begins with.
@@ -23,7 +22,6 @@ pub mod objects;
 mod run;
 pub mod serve;
 pub mod status;
-pub mod strip;
 pub mod table;
 
 pub use defaults::ensure_default_objects;

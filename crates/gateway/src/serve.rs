@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use weir_discovery::EndpointSets;
+use weir_openai::shield;
 use weir_proxy::headers::remove_hop_by_hop;
 use weir_proxy::{Body, Client, Problem, boxed, collect_in, empty, full, guarded};
 use weir_runtime::http::Peer;
 
 use crate::attach::Routing;
 use crate::hosts::{host_of, is_local};
-use crate::strip;
 use crate::table::{Backend, PathMatch, RedirectTo, RequestView, Rule, Target, rewrite_path};
 
 /// Most bytes of a body that has to be looked at before it may go on.
@@ -123,7 +123,7 @@ impl Server {
                 "the request names more than one host; send one Host header",
             ));
         }
-        if strip::wanders(request.uri().path()) {
+        if shield::wanders(request.uri().path()) {
             return Err(Problem::bad_request(format!(
                 "the path {} has `.` or `..` as a segment; send the path that is meant",
                 request.uri().path()
@@ -265,7 +265,7 @@ impl Server {
             Some(rewrite) => rewrite_path(rewrite, matched, parts.uri.path()),
             None => parts.uri.path().to_owned(),
         };
-        if strip::closed(&path) {
+        if shield::closed(&path) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",
@@ -274,7 +274,7 @@ impl Server {
                 ),
             ));
         }
-        strip::headers(&mut parts.headers);
+        shield::headers(&mut parts.headers);
         // Before anything is added: a client must not declare away what this gateway or the route sets.
         remove_hop_by_hop(&mut parts.headers);
         if let Some(Peer(peer)) = parts.extensions.get::<Peer>() {
@@ -290,7 +290,7 @@ impl Server {
             parts.headers.insert(header::HOST, host);
         }
         let bodiless = matches!(parts.method, http::Method::GET | http::Method::HEAD);
-        let looked_at = !bodiless && strip::looks_at(&path);
+        let looked_at = !bodiless && shield::looks_at(&path);
         parts.uri = target(&path, parts.uri.query())?;
         parts.extensions = http::Extensions::new();
         if !looked_at {
@@ -309,7 +309,7 @@ impl Server {
             .await
             .map_err(|error| Problem::from(&error))?;
         let stripped =
-            strip::body(&whole).map_err(|error| Problem::bad_request(error.to_string()))?;
+            shield::body(&whole).map_err(|error| Problem::bad_request(error.to_string()))?;
         if stripped.len() != whole.len() {
             tracing::debug!(route = %rule.route, "Removed fields that clients must not send");
         }

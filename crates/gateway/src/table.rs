@@ -98,13 +98,13 @@ fn header_is(headers: &HeaderMap, name: &HeaderName, want: &str) -> bool {
 fn query_value(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decode(key, true) == name).then(|| percent_decode(value, true))
+        (percent_decode(key) == name).then(|| percent_decode(value))
     })
 }
 
 /// Decodes `%XX` (and `+` where `plus`); what is not such a sequence stays.
 #[must_use]
-pub(crate) fn percent_decode(text: &str, plus: bool) -> String {
+fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).and_then(|&b| char::from(b).to_digit(16));
     let mut out = Vec::with_capacity(bytes.len());
@@ -120,7 +120,7 @@ pub(crate) fn percent_decode(text: &str, plus: bool) -> String {
                 }
                 out.push(b'%');
             }
-            b'+' if plus => out.push(b' '),
+            b'+' => out.push(b' '),
             byte => out.push(byte),
         }
         at += 1;

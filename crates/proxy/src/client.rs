@@ -1,15 +1,18 @@
-//! A pooled HTTP/1.1 client that forwards requests to addresses.
+//! A pooled HTTP/1.1 client that forwards requests to addresses, in clear text or over TLS.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::body::{Body, BoxError, Lent, boxed};
-use crate::headers::remove_hop_by_hop;
+use crate::headers::{remove_hop_by_hop, upgrade};
 
 /// Bounds of a client.
 #[derive(Clone, Debug)]
@@ -22,6 +25,20 @@ pub struct Options {
     pub idle_per_host: usize,
     /// Most bytes buffered for the head of an answer and between reads.
     pub max_buffer: usize,
+    /// TLS towards the upstreams; clear text without.
+    pub tls: Option<Tls>,
+    /// Whether a request may change its connection's protocol. The answer with status 101 then carries what
+    /// [`hyper::upgrade::on`] takes, and it is the caller who tunnels.
+    pub upgrades: bool,
+}
+
+/// TLS towards upstreams that are known by address.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust; without protocols for ALPN, HTTP/1.1 is all that is spoken.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that the upstreams' certificates must cover.
+    pub name: rustls::pki_types::ServerName<'static>,
 }
 
 impl Default for Options {
@@ -31,6 +48,8 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(30),
             idle_per_host: 64,
             max_buffer: 256 * 1024,
+            tls: None,
+            upgrades: false,
         }
     }
 }
@@ -73,10 +92,57 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Says whether there was nobody who listens.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use std::io::ErrorKind::{
+            AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable,
+        };
+        let Self::Connect { source, .. } = self else {
+            return false;
+        };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return matches!(
+                    error.kind(),
+                    ConnectionRefused | AddrNotAvailable | NetworkUnreachable | HostUnreachable
+                );
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// A client with a pool of connections. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inner: legacy::Client<HttpConnector, Body>,
+    inner: Inner,
+    upgrades: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Clear(legacy::Client<HttpConnector, Body>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, Body>),
+}
+
+impl Inner {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Clear(_) => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+
+    async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+        match self {
+            Self::Clear(client) => client.request(request).await,
+            Self::Tls(client) => client.request(request).await,
+        }
+    }
 }
 
 impl Default for Client {
@@ -92,7 +158,8 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(options.connect_timeout));
-        let inner = legacy::Client::builder(TokioExecutor::new())
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_timeout)
             .pool_max_idle_per_host(options.idle_per_host)
@@ -100,9 +167,24 @@ impl Client {
             // A pooled connection that turns out closed before anything was written is replaced.
             .retry_canceled_requests(true)
             // The host is the caller's business: engines see the name the client used.
-            .set_host(false)
-            .build(connector);
-        Self { inner }
+            .set_host(false);
+        let inner = match &options.tls {
+            None => Inner::Clear(builder.build(connector)),
+            Some(tls) => {
+                connector.enforce_http(false);
+                let connector = HttpsConnectorBuilder::new()
+                    .with_tls_config(tls.config.as_ref().clone())
+                    .https_only()
+                    .with_server_name_resolver(FixedServerNameResolver::new(tls.name.clone()))
+                    .enable_http1()
+                    .wrap_connector(connector);
+                Inner::Tls(builder.build(connector))
+            }
+        };
+        Self {
+            inner,
+            upgrades: options.upgrades,
+        }
     }
 
     /// Sends `request` to `upstream` and returns its answer, the body streaming.
@@ -130,7 +212,11 @@ impl Client {
         limit: Option<Duration>,
     ) -> Result<Response<Body>, Error> {
         let (mut parts, mut body) = request.into_parts();
+        let wanted = self.upgrades.then(|| upgrade(&parts.headers)).flatten();
         remove_hop_by_hop(&mut parts.headers);
+        if let Some(protocol) = wanted {
+            switch(&mut parts.headers, protocol);
+        }
         // The server has answered an expectation itself by reading the body.
         parts.headers.remove(header::EXPECT);
         if !parts.headers.contains_key(header::HOST) {
@@ -145,7 +231,8 @@ impl Client {
         for &upstream in upstreams {
             let mut attempt = Request::new(());
             *attempt.method_mut() = parts.method.clone();
-            *attempt.uri_mut() = target(&parts.uri, upstream).map_err(Error::Target)?;
+            *attempt.uri_mut() =
+                target(self.inner.scheme(), &parts.uri, upstream).map_err(Error::Target)?;
             *attempt.version_mut() = Version::HTTP_11;
             *attempt.headers_mut() = parts.headers.clone();
             if !attempt.headers().contains_key(header::HOST)
@@ -165,17 +252,26 @@ impl Client {
             match answer {
                 Ok(answer) => {
                     let (mut parts, body) = answer.into_parts();
+                    let switched = self.upgrades && parts.status == StatusCode::SWITCHING_PROTOCOLS;
+                    let protocol = switched.then(|| upgrade(&parts.headers)).flatten();
                     remove_hop_by_hop(&mut parts.headers);
                     parts.version = Version::HTTP_11;
-                    parts.extensions = http::Extensions::new();
+                    match protocol {
+                        Some(protocol) => switch(&mut parts.headers, protocol),
+                        None => parts.extensions = http::Extensions::new(),
+                    }
                     return Ok(Response::from_parts(parts, boxed(body)));
                 }
                 Err(error) if error.is_connect() => {
                     tracing::debug!(%upstream, error = &error as &dyn std::error::Error, "No connection");
-                    last = Error::Connect {
+                    let failed = Error::Connect {
                         upstream,
                         source: error.into(),
                     };
+                    // That nobody listens at one address says less than what went wrong at another.
+                    if !(failed.is_refusal() && matches!(last, Error::Connect { .. })) {
+                        last = failed;
+                    }
                     match lent.reclaim() {
                         Some(unread) => body = unread,
                         None => return Err(last),
@@ -193,10 +289,16 @@ impl Client {
     }
 }
 
-fn target(uri: &Uri, upstream: SocketAddr) -> Result<Uri, http::Error> {
+/// Says that the connection changes to `protocol`.
+fn switch(headers: &mut http::HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}
+
+fn target(scheme: &str, uri: &Uri, upstream: SocketAddr) -> Result<Uri, http::Error> {
     let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
     Uri::builder()
-        .scheme("http")
+        .scheme(scheme)
         .authority(upstream.to_string())
         .path_and_query(path)
         .build()

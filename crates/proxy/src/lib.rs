@@ -16,5 +16,5 @@ pub mod respond;
 pub use body::{
     Body, BoxError, TooLarge, boxed, collect_in, collect_limited, empty, full, guarded,
 };
-pub use client::{Client, Error, Options};
+pub use client::{Client, Error, Options, Tls};
 pub use respond::Problem;

@@ -15,9 +15,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,8 +32,33 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// Most connections that one listener serves at a time; further ones wait in the kernel's backlog.
 pub const MAX_CONNECTIONS: usize = 16_384;
 
-/// How long open connections may go on after shutdown began.
+/// How long open connections may go on after shutdown began, unless [`Limits`] say otherwise.
 pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// Bounds of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long open connections may go on after shutdown began.
+    pub drain: Duration,
+    /// Most bytes of a request's head; the protocol library's own bound without.
+    pub head: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            drain: DRAIN,
+            head: None,
+        }
+    }
+}
+
+/// First byte of every TLS connection: a handshake record.
+const TLS_RECORD: u8 = 0x16;
+
+/// What a peer gets that speaks clear text where TLS is served: it could not read anything else.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADER_READ: Duration = Duration::from_secs(30);
@@ -69,6 +96,20 @@ pub async fn serve<H, F>(
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    serve_within(listener, tls, Limits::default(), handler, shutdown).await;
+}
+
+/// As [`serve`], within `limits`.
+pub async fn serve_within<H, F>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    handler: H,
+    shutdown: CancellationToken,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let acceptor = tls.map(TlsAcceptor::from);
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -99,11 +140,12 @@ pub async fn serve<H, F>(
             let _slot = slot;
             let _ = stream.set_nodelay(true);
             match acceptor {
-                None => connection(stream, peer, handler, FIRST_REQUEST, shutdown).await,
+                None => connection(stream, peer, handler, FIRST_REQUEST, limits, shutdown).await,
                 Some(acceptor) => {
-                    match tokio::time::timeout(TLS_HANDSHAKE, acceptor.accept(stream)).await {
+                    match tokio::time::timeout(TLS_HANDSHAKE, handshake(acceptor, stream)).await {
                         Ok(Ok(stream)) => {
-                            connection(stream, peer, handler, FIRST_REQUEST, shutdown).await
+                            connection(stream, peer, handler, FIRST_REQUEST, limits, shutdown)
+                                .await;
                         }
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
@@ -114,7 +156,7 @@ pub async fn serve<H, F>(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(DRAIN, connections.wait())
+    if tokio::time::timeout(limits.drain, connections.wait())
         .await
         .is_err()
     {
@@ -125,11 +167,29 @@ pub async fn serve<H, F>(
     }
 }
 
+/// Begins TLS; a peer that speaks HTTP in clear text is told so.
+async fn handshake(
+    acceptor: TlsAcceptor,
+    mut stream: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != TLS_RECORD {
+        stream.write_all(NOT_TLS).await?;
+        stream.shutdown().await?;
+        // Closing with bytes unread would reset the connection before the peer has read the answer.
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        return Err(std::io::Error::other("the peer speaks clear text"));
+    }
+    acceptor.accept(stream).await
+}
+
 async fn connection<S, H, F>(
     stream: S,
     peer: SocketAddr,
     handler: H,
     first_request: Duration,
+    limits: Limits,
     shutdown: CancellationToken,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -155,6 +215,10 @@ async fn connection<S, H, F>(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
         .max_concurrent_streams(1_000);
+    if let Some(head) = limits.head {
+        builder.http1().max_buf_size(head as usize);
+        builder.http2().max_header_list_size(head);
+    }
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // The limit for a head begins with the protocol, which a peer that sends nothing never chooses: such
@@ -175,7 +239,7 @@ async fn connection<S, H, F>(
         }
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN, connection.as_mut()).await {
+            match tokio::time::timeout(limits.drain, connection.as_mut()).await {
                 Ok(result) => result,
                 Err(_) => Ok(()),
             }
@@ -199,8 +263,6 @@ pub fn text(status: http::StatusCode, text: impl Into<String>) -> Response<Body>
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
     async fn answer(_: Request<Incoming>) -> Response<Body> {
@@ -217,7 +279,15 @@ mod tests {
             let (mut client, server) = tokio::io::duplex(1024);
             client.write_all(sent.as_bytes()).await.unwrap();
             let limit = Duration::from_millis(1);
-            connection(server, peer(), answer, limit, CancellationToken::new()).await;
+            connection(
+                server,
+                peer(),
+                answer,
+                limit,
+                Limits::default(),
+                CancellationToken::new(),
+            )
+            .await;
             let mut left = Vec::new();
             client.read_to_end(&mut left).await.unwrap();
             assert_eq!(left, b"", "{sent}");
@@ -231,7 +301,14 @@ mod tests {
         // It is there before the connection is looked at, hence before the limit can pass.
         client.write_all(request).await.unwrap();
         let limit = Duration::from_millis(1);
-        let served = connection(server, peer(), answer, limit, CancellationToken::new());
+        let served = connection(
+            server,
+            peer(),
+            answer,
+            limit,
+            Limits::default(),
+            CancellationToken::new(),
+        );
         let talk = async {
             for last in [false, true] {
                 let mut answer = Vec::new();

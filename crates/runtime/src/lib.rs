@@ -7,6 +7,7 @@
 //! - [`client`]: a Kubernetes client from a kubeconfig.
 //! - [`errors`]: an error and its causes as one line.
 //! - [`logs`]: structured logs on standard error.
+//! - [`serving`]: the certificate that a component serves, followed in its directory or self-signed.
 //! - [`signals`]: SIGTERM and SIGINT as a cancellation token.
 //!
 //! Every component calls [`install_crypto`] first: rustls refuses to choose a provider itself.
@@ -17,6 +18,7 @@ pub mod errors;
 pub mod http;
 pub mod listen;
 pub mod logs;
+pub mod serving;
 pub mod signals;
 
 /// Makes ring the process-wide TLS provider. Calling it again has no effect.

@@ -1,5 +1,6 @@
 //! What clients must not send to engines: headers that choose prefill and decode hosts, body fields that
-//! reach the transfer machinery of an engine, and administrative paths.
+//! reach the transfer machinery of an engine, and administrative paths. The gateway calls it at the first hop,
+//! the sidecar in front of the engine.
 //!
 //! The body is not parsed into a tree: a scanner finds the members that have to go and cuts them out, so
 //! that every other byte stays as the client sent it.
@@ -9,8 +10,6 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
-
-use crate::table::percent_decode;
 
 /// Headers that only the endpoint picker may set.
 pub const HEADERS: [&str; 7] = [
@@ -107,7 +106,7 @@ pub fn wanders(path: &str) -> bool {
 
 fn decoded(path: &str) -> Cow<'_, str> {
     if path.contains('%') {
-        Cow::Owned(percent_decode(path, false))
+        percent_encoding::percent_decode_str(path).decode_utf8_lossy()
     } else {
         Cow::Borrowed(path)
     }
@@ -121,6 +120,8 @@ pub struct NotJson {
     pub what: &'static str,
     /// Where.
     pub at: usize,
+    /// Every byte was followed, and more was expected: no reader can make a value of such a text.
+    pub cut_short: bool,
 }
 
 /// Returns `body` without the members that clients must not send; the same bytes when there is none.
@@ -128,8 +129,17 @@ pub struct NotJson {
 /// # Errors
 /// When the structure cannot be followed: an engine might read such a text differently.
 pub fn body(body: &Bytes) -> Result<Bytes, NotJson> {
+    body_without(body, &[])
+}
+
+/// As [`body`], with `more` members of the top level removed.
+///
+/// # Errors
+/// When the structure cannot be followed.
+pub fn body_without(body: &Bytes, more: &'static [&'static str]) -> Result<Bytes, NotJson> {
     let mut scanner = Scanner {
         text: body,
+        more,
         at: 0,
         cuts: Vec::new(),
     };
@@ -191,6 +201,7 @@ enum Open {
 
 struct Scanner<'a> {
     text: &'a [u8],
+    more: &'static [&'static str],
     at: usize,
     cuts: Vec<Range<usize>>,
 }
@@ -200,7 +211,11 @@ const DEPTH: usize = 2_000;
 
 impl Scanner<'_> {
     fn fail<T>(&self, what: &'static str) -> Result<T, NotJson> {
-        Err(NotJson { what, at: self.at })
+        Err(NotJson {
+            what,
+            at: self.at,
+            cut_short: self.at >= self.text.len(),
+        })
     }
 
     fn peek(&mut self) -> Option<u8> {
@@ -350,7 +365,8 @@ impl Scanner<'_> {
         let Some(Open::Object { place, cut, .. }) = stack.last_mut() else {
             return self.fail("a key outside an object");
         };
-        let forbidden = place.forbids(&key);
+        let forbidden =
+            place.forbids(&key) || *place == Place::Top && self.more.contains(&key.as_ref());
         if forbidden {
             *cut = Some(start);
         }

@@ -82,6 +82,40 @@ fn what_cannot_be_followed_is_refused() {
 }
 
 #[test]
+fn only_a_text_that_ends_early_is_cut_short() {
+    for text in [
+        "{",
+        r#"{"a": "#,
+        r#"{"a": "b"#,
+        r#"{"a": 1"#,
+        r#"{"a": 1, "#,
+        "[1",
+        r#"{"a\"#,
+    ] {
+        assert!(
+            body(&Bytes::from_static(text.as_bytes()))
+                .unwrap_err()
+                .cut_short,
+            "{text}"
+        );
+    }
+    for text in ["{} {", "\u{feff}{}", "{'a'", "{\0", "\0{", "\u{fffe}", "{]"] {
+        let error = body(&Bytes::from_static(text.as_bytes())).unwrap_err();
+        assert!(!error.cut_short, "{text:?}");
+    }
+}
+
+#[test]
+fn further_members_go_at_the_top_only() {
+    let text = Bytes::from_static(br#"{"cache_hit_threshold":1,"a":{"cache_hit_threshold":2}}"#);
+    assert_eq!(body(&text).unwrap(), text);
+    assert_eq!(
+        body_without(&text, &["cache_hit_threshold"]).unwrap(),
+        r#"{"a":{"cache_hit_threshold":2}}"#
+    );
+}
+
+#[test]
 fn paths_are_decoded() {
     assert!(looks_at("/v1/completions") && looks_at("/ns/n/v1/chat/completions/"));
     assert!(looks_at("/v1/%63ompletions") && !looks_at("/v1/models"));
