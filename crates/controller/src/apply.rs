@@ -7,7 +7,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use weir_api::names::{self, FIELD_MANAGER, Kind, kind, reason};
@@ -55,8 +57,12 @@ impl Memory {
 pub(crate) fn kind_of(object: &Value) -> Option<Kind> {
     let known = [
         kind::DEPLOYMENT,
+        kind::LEADER_WORKER_SET,
         kind::CORE_SERVICE,
         kind::SECRET,
+        kind::SERVICE_ACCOUNT,
+        kind::ROLE,
+        kind::ROLE_BINDING,
         kind::HTTP_ROUTE,
     ];
     known
@@ -115,6 +121,21 @@ pub(crate) async fn ensure(
     {
         live = Some(Arc::new(adopted));
     }
+    if let Some(now) = live
+        .clone()
+        .filter(|live| controlled(live, service) && is_made_anew(kind, wanted, live))
+    {
+        // Pods run on: they belong to whoever selects them next.
+        remove(context, service, &now, PropagationPolicy::Orphan).await?;
+        let left = api.get_opt(name).await;
+        let left = left.map_err(|e| Error::api("read", label.as_str(), e))?;
+        // What takes its time to go wakes the service up once it is gone.
+        if left.is_some_and(|left| left.metadata.uid.as_deref() == now["metadata"]["uid"].as_str())
+        {
+            return Ok(now);
+        }
+        live = None;
+    }
     let live = live.as_ref();
     let digest = digest(wanted);
     if let Some(live) = live {
@@ -158,6 +179,20 @@ pub(crate) async fn ensure(
         events::report(client, service, Severity::Normal, reason, &text).await;
     }
     Ok(answer)
+}
+
+/// Whether the object is on its way out, or the server would refuse to change it into what is wanted.
+fn is_made_anew(kind: Kind, wanted: &Value, live: &Value) -> bool {
+    let fixed = match kind {
+        kind::DEPLOYMENT => "/spec/selector",
+        kind::ROLE_BINDING => "/roleRef",
+        _ => return is_going(live),
+    };
+    is_going(live) || wanted.pointer(fixed) != live.pointer(fixed)
+}
+
+fn is_going(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
 /// First contact with an object of the upstream controller: its fields become ours.
@@ -221,8 +256,17 @@ pub(crate) async fn delete(
     service: &ServiceIdentity,
     live: &Value,
 ) -> Result<(), Error> {
+    remove(context, service, live, PropagationPolicy::Background).await
+}
+
+async fn remove(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+    dependents: PropagationPolicy,
+) -> Result<(), Error> {
     let client = &context.client;
-    if live.pointer("/metadata/deletionTimestamp").is_some() {
+    if is_going(live) {
         return Ok(());
     }
     let Some(kind) = kind_of(live) else {
@@ -233,7 +277,11 @@ pub(crate) async fn delete(
         uid: Some(uid.to_owned()),
         resource_version: None,
     };
-    let params = DeleteParams::background().preconditions(only_this);
+    let params = DeleteParams {
+        propagation_policy: Some(dependents),
+        preconditions: Some(only_this),
+        ..DeleteParams::default()
+    };
     match api(client, kind, &service.namespace)
         .delete(name, &params)
         .await

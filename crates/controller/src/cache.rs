@@ -17,8 +17,11 @@ use crate::apply::to_value;
 use crate::{Error, api_code};
 
 /// The kinds that passes read.
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 13] = [
     kind::DEPLOYMENT,
+    kind::LEADER_WORKER_SET,
+    kind::ROLE,
+    kind::ROLE_BINDING,
     kind::CORE_SERVICE,
     kind::SECRET,
     kind::HTTP_ROUTE,

@@ -14,10 +14,14 @@ use crate::apply::{controlled, to_value};
 use crate::cache::{Cache, version};
 
 /// Kinds of children.
-const CHILDREN: [Kind; 4] = [
+const CHILDREN: [Kind; 8] = [
     kind::DEPLOYMENT,
+    kind::LEADER_WORKER_SET,
     kind::CORE_SERVICE,
     kind::SECRET,
+    kind::SERVICE_ACCOUNT,
+    kind::ROLE,
+    kind::ROLE_BINDING,
     kind::HTTP_ROUTE,
 ];
 /// Label by which gateways name themselves on the Service in front of them.

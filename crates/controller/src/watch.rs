@@ -33,7 +33,12 @@ fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
     let config = watcher::Config::default();
     let ours = || format!("{}={}", label::PART_OF, value::PART_OF);
     match kind {
-        kind::DEPLOYMENT | kind::SECRET | kind::POD => (only, config.labels(&ours())),
+        kind::DEPLOYMENT
+        | kind::LEADER_WORKER_SET
+        | kind::SECRET
+        | kind::ROLE
+        | kind::ROLE_BINDING
+        | kind::POD => (only, config.labels(&ours())),
         kind::HTTP_ROUTE | kind::SERVICE_ACCOUNT => (only, config),
         kind::CONFIG_MAP => {
             let name = format!("metadata.name={}", names::GLOBAL_CONFIG_MAP);
@@ -102,7 +107,12 @@ fn woken_by(
                 .collect()
         }
         kind::CORE_SERVICE if object.labels().contains_key(snapshot::GATEWAY_NAME) => all(store),
-        kind::DEPLOYMENT | kind::CORE_SERVICE | kind::SECRET => owner(object).into_iter().collect(),
+        kind::DEPLOYMENT
+        | kind::LEADER_WORKER_SET
+        | kind::CORE_SERVICE
+        | kind::SECRET
+        | kind::ROLE
+        | kind::ROLE_BINDING => owner(object).into_iter().collect(),
         kind::HTTP_ROUTE => match owner(object) {
             Some(owner) => vec![owner],
             None => of_namespace(store, &namespace),

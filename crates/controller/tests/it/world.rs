@@ -1,5 +1,6 @@
 //! A namespace of its own, a gateway in it, and the controller running.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -336,6 +337,45 @@ impl World {
             versions.push(object["metadata"]["resourceVersion"].to_string());
         }
         versions
+    }
+
+    /// Everything that the service controls, by kind and name, without what the server counts.
+    pub(crate) async fn children(&self, service: &str) -> BTreeMap<String, Value> {
+        let mut children = BTreeMap::new();
+        for kind in [
+            kind::DEPLOYMENT,
+            kind::LEADER_WORKER_SET,
+            kind::CORE_SERVICE,
+            kind::SERVICE_ACCOUNT,
+            kind::ROLE,
+            kind::ROLE_BINDING,
+            kind::HTTP_ROUTE,
+        ] {
+            for object in self.api(kind).list(&ListParams::default()).await.unwrap() {
+                let mut object = serde_json::to_value(object).unwrap();
+                if object["metadata"]["ownerReferences"][0]["name"] != service {
+                    continue;
+                }
+                object.as_object_mut().unwrap().remove("status");
+                for counted in [
+                    "uid",
+                    "resourceVersion",
+                    "generation",
+                    "creationTimestamp",
+                    "managedFields",
+                ] {
+                    object["metadata"].as_object_mut().unwrap().remove(counted);
+                }
+                for address in ["clusterIP", "clusterIPs"] {
+                    if let Some(spec) = object["spec"].as_object_mut() {
+                        spec.remove(address);
+                    }
+                }
+                let name = object["metadata"]["name"].as_str().unwrap();
+                children.insert(format!("{} {name}", kind.kind), object);
+            }
+        }
+        children
     }
 
     /// The events on a service.

@@ -11,6 +11,11 @@ use crate::{Error, items, text};
 pub(crate) fn apply(pod: &mut Value, context: &Context<'_>) -> Result<(), Error> {
     if let Some(name) = of(context)? {
         pod["serviceAccountName"] = json!(name);
+        // The server copies the name into the old field of a Deployment's pod. A copy that is not ours would stay
+        // when the name goes, and bring it back.
+        if !context.role.is_grouped() {
+            pod["serviceAccount"] = json!(name);
+        }
     }
     Ok(())
 }
