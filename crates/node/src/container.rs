@@ -51,12 +51,14 @@ pub(crate) struct PodContext {
 pub(crate) mod parking {
     use std::sync::{Mutex, PoisonError};
 
-    use super::{ContainerState, Notify};
+    use super::{ContainerState, Notify, watch};
 
     #[derive(Default)]
     pub(crate) struct States {
         list: Mutex<Vec<ContainerState>>,
         pub(crate) changed: Notify,
+        /// Rings for whoever waits for a state.
+        news: watch::Sender<()>,
     }
 
     impl States {
@@ -64,6 +66,7 @@ pub(crate) mod parking {
             Self {
                 list: Mutex::new(list),
                 changed: Notify::new(),
+                news: watch::Sender::new(()),
             }
         }
 
@@ -81,6 +84,16 @@ pub(crate) mod parking {
             }
             drop(list);
             self.changed.notify_one();
+            self.news.send_replace(());
+        }
+
+        /// Waits until the state of one container is as wanted.
+        pub(crate) async fn until(&self, index: usize, holds: impl Fn(&ContainerState) -> bool) {
+            let mut news = self.news.subscribe();
+            while !self.all().get(index).is_some_and(&holds) {
+                // The sender is this very object.
+                let _ = news.changed().await;
+            }
         }
     }
 }
@@ -213,7 +226,7 @@ pub(crate) async fn run(
                 states.change(index, |state| {
                     state.state = json!({"running": {"startedAt": started_at}});
                     state.started = bare("startupProbe");
-                    state.ready = state.started && bare("readinessProbe") && !state.init;
+                    state.ready = state.started && bare("readinessProbe") && !state.runs_once();
                     state.id = format!(
                         "weir://{}/{name}/{count}",
                         context.pod["metadata"]["uid"].as_str().unwrap_or_default()
@@ -264,7 +277,7 @@ pub(crate) async fn run(
         let ended = json!({ "terminated": terminated });
         states.change(index, |state| {
             state.state = ended.clone();
-            state.ready = state.init && code == 0;
+            state.ready = state.runs_once() && code == 0;
             state.started = false;
         });
         let again = match restart {

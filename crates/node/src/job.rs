@@ -42,12 +42,17 @@ pub struct Surroundings<'a> {
     pub mounts: &'a [Mount],
 }
 
-const LATER: [&str; 5] = [
+const LATER: [&str; 3] = [
     "epp",
-    "pd-sidecar",
-    "llm-d-routing-sidecar",
     "llm-d-router-endpoint-picker",
     "llm-d-inference-scheduler",
+];
+
+/// Programs and images that are the sidecar of a decode pod.
+const SIDECAR: [&str; 3] = [
+    "pd-sidecar",
+    "llm-d-routing-sidecar",
+    "llm-d-router-disagg-sidecar",
 ];
 
 /// Decides what `container` runs.
@@ -98,6 +103,17 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
     }
     if first == "weir" {
         let mut argv = vec![around.program.to_string_lossy().into_owned()];
+        argv.extend(all.into_iter().skip(1));
+        return Job::Run {
+            argv,
+            real_engine: false,
+        };
+    }
+    if SIDECAR.contains(&first) {
+        let mut argv = vec![
+            around.program.to_string_lossy().into_owned(),
+            "sidecar".to_owned(),
+        ];
         argv.extend(all.into_iter().skip(1));
         return Job::Run {
             argv,
@@ -171,6 +187,7 @@ fn entrypoint(image: &str) -> &'static [&'static str] {
         | "vllm-tpu" => &["vllm", "serve"],
         "llm-d-inference-sim" => &["llm-d-inference-sim"],
         "weir" => &["weir"],
+        "llm-d-routing-sidecar" | "llm-d-router-disagg-sidecar" => &["pd-sidecar"],
         _ => &[],
     }
 }
@@ -335,6 +352,14 @@ mod tests {
                 "skip: not downloaded: simulated engine",
             ),
             (json!({"command": ["weir", "gateway"]}), "/bin/weir gateway"),
+            (
+                json!({"command": ["/app/pd-sidecar", "--port=8000"], "args": ["--vllm-port=8001"]}),
+                "/bin/weir sidecar --port=8000 --vllm-port=8001",
+            ),
+            (
+                json!({"image": "ghcr.io/llm-d/llm-d-router-disagg-sidecar:v0.10.0", "args": ["--port=1"]}),
+                "/bin/weir sidecar --port=1",
+            ),
         ];
         for (container, wanted) in rows {
             assert_eq!(

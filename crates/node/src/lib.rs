@@ -15,6 +15,7 @@ pub mod job;
 mod no_effect;
 mod node;
 pub mod objects;
+mod order;
 pub mod paths;
 mod place;
 mod pod;

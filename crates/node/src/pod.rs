@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::container::parking::States;
-use crate::container::{self, PodContext, Restart, Stop};
+use crate::container::{PodContext, Stop};
 use crate::no_effect::Told;
 use crate::objects::{Objects, now};
 use crate::status::{self, ContainerState, waiting};
-use crate::{Options, account, addresses::Addresses, ground, place, seconds, volumes};
+use crate::{Options, account, addresses::Addresses, ground, order, place, seconds, volumes};
 
 /// Grace of every pod when the node ends.
 const NODE_GRACE: Duration = Duration::from_secs(5);
@@ -238,7 +238,7 @@ async fn write(shared: &Shared, pod: &Value, status: &Value) -> Result<(), kube:
     }
 }
 
-/// Prepares the volumes, runs the init containers in order, then the others together.
+/// Prepares the volumes, then runs the containers.
 async fn lifecycle(
     shared: Shared,
     pod: Value,
@@ -311,86 +311,7 @@ async fn lifecycle(
         states,
         pod: pod.clone(),
     });
-    let policy = match pod["spec"]["restartPolicy"].as_str() {
-        Some("Never") => Restart::Never,
-        Some("OnFailure") => Restart::OnFailure,
-        _ => Restart::Always,
-    };
-    let init_policy = if policy == Restart::Never {
-        Restart::Never
-    } else {
-        Restart::OnFailure
-    };
-    let list = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
-    let inits = list("initContainers");
-    let count = inits.len();
-    // Sidecars end after the containers that they serve.
-    let (sidecar_stop, sidecar_order) = watch::channel(Stop::No);
-    let mut sidecars = JoinSet::new();
-    for (index, container) in inits.into_iter().enumerate() {
-        if container["restartPolicy"] == "Always" {
-            sidecars.spawn(container::run(
-                Arc::clone(&context),
-                index,
-                container,
-                Restart::Always,
-                sidecar_order.clone(),
-            ));
-            continue;
-        }
-        let code = Box::pin(container::run(
-            Arc::clone(&context),
-            index,
-            container,
-            init_policy,
-            stop.clone(),
-        ))
-        .await;
-        if code != 0 || *stop.borrow() != Stop::No {
-            sidecars.shutdown().await;
-            return;
-        }
-    }
-    let mut running = JoinSet::new();
-    for (index, container) in list("containers").into_iter().enumerate() {
-        running.spawn(container::run(
-            Arc::clone(&context),
-            count + index,
-            container,
-            policy,
-            stop.clone(),
-        ));
-    }
-    loop {
-        tokio::select! {
-            left = running.join_next() => {
-                if left.is_none() {
-                    break;
-                }
-            }
-            // The end of the node waits for nobody.
-            _ = stop.wait_for(|stop| matches!(stop, Stop::By { hooks: false, .. })) => break,
-        }
-    }
-    let order = match *stop.borrow_and_update() {
-        Stop::No => Stop::By {
-            deadline: Instant::now() + seconds::grace(&pod),
-            hooks: true,
-        },
-        order => order,
-    };
-    sidecar_stop.send_replace(order);
-    while !(sidecars.is_empty() && running.is_empty()) {
-        tokio::select! {
-            biased;
-            left = sidecars.join_next(), if !sidecars.is_empty() => drop(left),
-            left = running.join_next(), if !running.is_empty() => drop(left),
-            Ok(()) = stop.changed() => {
-                sidecar_stop.send_replace(*stop.borrow_and_update());
-            }
-            else => break,
-        }
-    }
+    order::run(context, stop).await;
 }
 
 /// The first states: nothing runs yet; what ran under an earlier node counts as a restart.
@@ -420,6 +341,7 @@ fn initial(pod: &Value) -> Vec<ContainerState> {
                 name: container["name"].as_str().unwrap_or_default().to_owned(),
                 image: container["image"].as_str().unwrap_or_default().to_owned(),
                 init,
+                sidecar: init && order::is_sidecar(container),
                 state: waiting(
                     if init {
                         "PodInitializing"

@@ -13,6 +13,8 @@ pub struct ContainerState {
     pub image: String,
     /// Whether it is an init container.
     pub init: bool,
+    /// Whether it is an init container that runs beside the others.
+    pub sidecar: bool,
     /// `waiting`, `running` or `terminated`, as in the API.
     pub state: Value,
     /// The end of the run before.
@@ -30,6 +32,17 @@ pub struct ContainerState {
 impl ContainerState {
     fn is(&self, state: &str) -> bool {
         self.state.get(state).is_some()
+    }
+
+    /// Whether it must have ended before the others start.
+    pub(crate) fn runs_once(&self) -> bool {
+        self.init && !self.sidecar
+    }
+
+    /// Whether it has run, now or before.
+    fn ran(&self) -> bool {
+        let before = self.last.as_object().is_some_and(|last| !last.is_empty());
+        self.is("running") || self.is("terminated") || before
     }
 
     fn exit_code(&self) -> Option<i64> {
@@ -57,20 +70,29 @@ pub fn waiting(reason: &str, message: &str) -> Value {
     json!({"waiting": waiting})
 }
 
+/// Init containers for which the others wait. A sidecar that is started anew beside them is none.
+fn holding_up(containers: &[ContainerState]) -> Vec<&ContainerState> {
+    let begun = containers.iter().any(|c| !c.init && c.ran());
+    let holds_up = |c: &&ContainerState| {
+        if c.sidecar {
+            !c.started && !begun
+        } else {
+            c.init && c.exit_code() != Some(0)
+        }
+    };
+    containers.iter().filter(holds_up).collect()
+}
+
 /// Phase of the pod.
 pub fn phase(containers: &[ContainerState], restart_policy: &str) -> &'static str {
     let failed_init = containers
         .iter()
-        .any(|c| c.init && c.exit_code().is_some_and(|code| code != 0));
+        .any(|c| c.runs_once() && c.exit_code().is_some_and(|code| code != 0));
     if failed_init && restart_policy == "Never" {
         return "Failed";
     }
-    let inits_done = containers
-        .iter()
-        .filter(|c| c.init)
-        .all(|c| c.exit_code() == Some(0));
     let mains: Vec<&ContainerState> = containers.iter().filter(|c| !c.init).collect();
-    if !inits_done {
+    if !holding_up(containers).is_empty() {
         return "Pending";
     }
     let ended = mains.iter().all(|c| c.is("terminated"));
@@ -82,12 +104,7 @@ pub fn phase(containers: &[ContainerState], restart_policy: &str) -> &'static st
             _ => "Running",
         };
     }
-    let ran = |c: &&ContainerState| {
-        c.is("running")
-            || c.is("terminated")
-            || !c.last.as_object().is_none_or(serde_json::Map::is_empty)
-    };
-    if mains.iter().any(ran) {
+    if mains.iter().any(|c| c.ran()) {
         "Running"
     } else {
         "Pending"
@@ -110,11 +127,11 @@ pub fn pod(
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let inits: Vec<_> = containers
+    let inits = holding_up(containers);
+    let unready: Vec<_> = containers
         .iter()
-        .filter(|c| c.init && c.exit_code() != Some(0))
+        .filter(|c| !c.runs_once() && !c.ready)
         .collect();
-    let unready: Vec<_> = containers.iter().filter(|c| !c.init && !c.ready).collect();
     let ended = phase == "Succeeded";
     let initialized = inits.is_empty();
     let ready = initialized && unready.is_empty() && phase == "Running";
@@ -188,12 +205,37 @@ mod tests {
             name: "c".into(),
             image: String::new(),
             init,
+            sidecar: false,
             state,
             last,
             restarts: 0,
             ready: false,
             started: false,
             id: String::new(),
+        }
+    }
+
+    fn sidecar(state: Value, last: Value, started: bool) -> ContainerState {
+        ContainerState {
+            sidecar: true,
+            started,
+            ..container(true, state, last)
+        }
+    }
+
+    #[test]
+    fn a_pod_is_ready_with_its_sidecars() {
+        let run = || json!({"running": {}});
+        for (ready, wanted) in [(false, "False"), (true, "True")] {
+            let mut main = container(false, run(), json!({}));
+            main.ready = true;
+            let mut beside = sidecar(run(), json!({}), true);
+            beside.ready = ready;
+            let status = pod(&[beside, main], &json!({}), "", "", &json!({}));
+            let conditions = status["conditions"].as_array().unwrap();
+            let find = |kind: &str| conditions.iter().find(|c| c["type"] == kind).unwrap();
+            assert_eq!(find("Ready")["status"], wanted);
+            assert_eq!(find("Initialized")["status"], "True");
         }
     }
 
@@ -251,6 +293,51 @@ mod tests {
                 vec![container(false, end(2), none())],
                 "Never",
                 "Failed",
+            ),
+            (
+                "sidecar starts",
+                vec![
+                    sidecar(run(), none(), false),
+                    container(false, wait(), none()),
+                ],
+                "Always",
+                "Pending",
+            ),
+            (
+                "sidecar runs",
+                vec![
+                    sidecar(run(), none(), true),
+                    container(false, run(), none()),
+                ],
+                "Always",
+                "Running",
+            ),
+            (
+                "sidecar is started anew",
+                vec![
+                    sidecar(wait(), end(1), false),
+                    container(false, run(), none()),
+                ],
+                "Always",
+                "Running",
+            ),
+            (
+                "done beside a sidecar",
+                vec![
+                    sidecar(run(), none(), true),
+                    container(false, end(0), none()),
+                ],
+                "Never",
+                "Succeeded",
+            ),
+            (
+                "a sidecar that was killed has not failed",
+                vec![
+                    sidecar(end(137), none(), false),
+                    container(false, end(0), none()),
+                ],
+                "Never",
+                "Succeeded",
             ),
         ];
         for (row, containers, policy, wanted) in rows {

@@ -18,7 +18,8 @@ pub(crate) async fn all() {
     a_pod_may_be_deleted_while_it_waits(&world).await;
     credentials_are_those_of_the_service_account(&world).await;
     what_has_no_effect_is_said(&world).await;
-    sidecars_end_last(&world).await;
+    sidecars_start_in_order_and_end_last(&world).await;
+    a_pod_that_is_done_ends_its_sidecars(&world).await;
     Box::pin(world.end()).await;
 }
 
@@ -243,27 +244,72 @@ async fn what_has_no_effect_is_said(world: &World) {
     world.until_gone("selects").await;
 }
 
-async fn sidecars_end_last(world: &World) {
-    let ends = |name: &str| {
+async fn sidecars_start_in_order_and_end_last(world: &World) {
+    // Each says when it starts and when it is told to end.
+    let script = |name: &str| {
         format!(
-            "trap 'echo {name} >> /shared/ends; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+            "trap 'echo end {name} >> /shared/story; exit 0' TERM; echo start {name} >> /shared/story; \
+             echo $$$$ > /shared/{name}.pid; while :; do sleep 0.05; done"
         )
     };
-    let sidecar = json!([{"name": "s", "image": "any", "restartPolicy": "Always",
-        "command": ["/bin/sh", "-c", ends("sidecar")],
-        "volumeMounts": [{"name": "v", "mountPath": "/shared"}]}]);
-    let more = with_claim(json!({"initContainers": sidecar}));
-    let main = format!("{}; sleep 0", ends("main"));
-    world.pod("sided", &main, &more).await;
+    let mounts = json!([{"name": "v", "mountPath": "/shared"}]);
+    let one = |name: &str, script: String, always: bool| {
+        let mut container = json!({"name": name, "image": "any", "volumeMounts": mounts,
+                                   "command": ["/bin/sh", "-c", script]});
+        if always {
+            container["restartPolicy"] = json!("Always");
+        }
+        container
+    };
+    let mut first = one("first", script("first"), true);
+    first["startupProbe"] =
+        json!({"exec": {"command": ["test", "-f", "/shared/go"]}, "failureThreshold": 100});
+    let second = one("second", script("second"), true);
+    let once = one("once", "echo once >> /shared/story".to_owned(), false);
+    let more = with_claim(json!({"initContainers": [first, once, second]}));
+    world.pod("sided", &script("main"), &more).await;
+    let shared = world.claim("shared");
+    file(&shared.join("first.pid"), |text| !text.is_empty()).await;
     let pod = world
         .until("sided", |pod| {
-            let sidecar = &pod["status"]["initContainerStatuses"][0]["state"];
-            state(pod).get("running").is_some() && sidecar.get("running").is_some()
+            !pod["status"]["initContainerStatuses"][0]["state"]["running"].is_null()
         })
         .await;
-    world.log(&pod).await;
+    assert_eq!(pod["status"]["phase"], "Pending");
+    assert!(!pod["status"]["initContainerStatuses"][1]["state"]["waiting"].is_null());
+    std::fs::write(shared.join("go"), "").unwrap();
+    world.until("sided", is_ready).await;
+    // One that dies is started anew, and nothing else is.
+    let pid = file(&shared.join("second.pid"), |text| !text.is_empty()).await;
+    let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+    assert!(killed.unwrap().success());
+    let pod = world
+        .until("sided", |pod| {
+            pod["status"]["initContainerStatuses"][2]["restartCount"] == 1 && is_ready(pod)
+        })
+        .await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
     world.delete("sided", None).await;
     world.until_gone("sided").await;
-    let order = std::fs::read_to_string(world.claim("shared").join("ends")).unwrap();
-    assert!(order.starts_with("main\n"), "{order:?}");
+    let story = std::fs::read_to_string(shared.join("story")).unwrap();
+    let expected = "start first\nonce\nstart second\nstart main\nstart second\n\
+                    end main\nend second\nend first\n";
+    assert_eq!(story, expected);
+}
+
+async fn a_pod_that_is_done_ends_its_sidecars(world: &World) {
+    let sidecar = json!([{"name": "s", "image": "any", "restartPolicy": "Always",
+                          "command": ["/bin/sh", "-c", "exec sleep 1000"]}]);
+    let more = json!({"restartPolicy": "Never", "initContainers": sidecar,
+                      "terminationGracePeriodSeconds": 1});
+    world.pod("done", "exit 0", &more).await;
+    let pod = world
+        .until("done", |pod| {
+            let sidecar = &pod["status"]["initContainerStatuses"][0]["state"];
+            !sidecar["terminated"].is_null()
+        })
+        .await;
+    assert_eq!(pod["status"]["phase"], "Succeeded", "{pod:#}");
+    world.delete("done", Some(0)).await;
+    world.until_gone("done").await;
 }
