@@ -4,6 +4,7 @@
 //! they are to be applied, [`status`] with the whole status.
 
 mod pod;
+mod quantity;
 mod role;
 mod route;
 mod settings;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use weir_api::names::{self, label};
 
+pub use pod::storage::{CredentialSettings, Secret, secrets};
 pub use route::{attach_gateways, check_gateways, not_served, opts_out, parents};
-pub use settings::{Settings, SettingsError};
+pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
     Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
     stopped_status,
@@ -43,8 +45,16 @@ pub struct ServiceIdentity {
 pub struct Facts {
     /// Whether gateway, picker and pods speak TLS to each other.
     pub tls: bool,
-    /// How models are downloaded.
+    /// How models get into pods.
     pub storage: StorageInitializer,
+    /// Where downloads find credentials.
+    pub credentials: CredentialSettings,
+    /// The secrets that [`secrets`] names, those that exist; `None` when nobody looked.
+    pub secrets: Option<BTreeMap<String, Secret>>,
+    /// The certificate authorities of [`StorageInitializer::ca_config_map`].
+    pub ca_bundle: Option<String>,
+    /// Namespace of the global configuration.
+    pub system_namespace: String,
     /// Header of model-based routing.
     pub model_header: String,
     /// When model-based routing applies.
@@ -64,6 +74,10 @@ impl Default for Facts {
         Self {
             tls: false,
             storage: StorageInitializer::default(),
+            credentials: CredentialSettings::default(),
+            secrets: None,
+            ca_bundle: None,
+            system_namespace: names::SYSTEM_NAMESPACE.to_owned(),
             model_header: "X-Gateway-Model-Name".to_owned(),
             model_routing: ModelRouting::Enabled,
             gateway_opts_out: false,
@@ -84,33 +98,6 @@ pub enum ModelRouting {
     Forced,
     /// Never.
     Disabled,
-}
-
-/// The download container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StorageInitializer {
-    /// Image.
-    pub image: String,
-    /// CPU request.
-    pub cpu_request: String,
-    /// CPU limit.
-    pub cpu_limit: String,
-    /// Memory request.
-    pub memory_request: String,
-    /// Memory limit.
-    pub memory_limit: String,
-}
-
-impl Default for StorageInitializer {
-    fn default() -> Self {
-        Self {
-            image: names::image::STORAGE_INITIALIZER.to_owned(),
-            cpu_request: "100m".to_owned(),
-            cpu_limit: "1".to_owned(),
-            memory_request: "100Mi".to_owned(),
-            memory_limit: "1Gi".to_owned(),
-        }
-    }
 }
 
 /// A serving certificate, every part base64 of PEM as a Secret holds it.
@@ -136,6 +123,11 @@ impl std::fmt::Debug for Certificate {
 
 /// The account of pods that name none.
 const DEFAULT_ACCOUNT: &str = "default";
+
+/// ConfigMap with the cluster's certificate authorities, in every namespace that has services.
+pub const GLOBAL_CA_BUNDLE: &str = "global-ca-bundle";
+/// Its key, and that of the ConfigMap that it is copied from.
+pub const CA_BUNDLE_KEY: &str = "cabundle.crt";
 
 /// Annotation on the TLS Secret: when it is renewed.
 pub const CERTIFICATE_EXPIRATION: &str = "certificates.kserve.io/expiration";
@@ -181,6 +173,91 @@ pub enum Error {
         field: &'static str,
         /// Its namespace.
         namespace: String,
+    },
+    /// Models in container images are switched off.
+    #[error(
+        "spec.model.uri {uri:?}: models in images are switched off: set ociModelMode in the storageInitializer configuration, or use another location"
+    )]
+    ImagesDisabled {
+        /// The location.
+        uri: String,
+    },
+    /// The location names no image.
+    #[error(
+        "spec.model.uri {uri:?} is no image reference such as oci://registry.example.com/model:1"
+    )]
+    ImageReference {
+        /// The location.
+        uri: String,
+    },
+    /// The service is marked as cached, but not from where.
+    #[error(
+        "the service is marked for local model cache {cache} without annotation {missing}: set it or remove the label"
+    )]
+    CacheMark {
+        /// The cache.
+        cache: String,
+        /// The annotation that is missing.
+        missing: &'static str,
+    },
+    /// A secret with credentials does not exist.
+    #[error(
+        "secret {name} with credentials for the model does not exist in namespace {namespace}: create it"
+    )]
+    NoSecret {
+        /// The secret.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// Something else is mounted where a feature has to mount its volume.
+    #[error(
+        "container {container} mounts volume {volume} at {path}, where the model service mounts its own: use another path"
+    )]
+    MountTaken {
+        /// The container.
+        container: String,
+        /// What it mounts.
+        volume: String,
+        /// Where.
+        path: String,
+    },
+    /// An adapter has no name.
+    #[error("spec.model.lora.adapters[{index}] has no name")]
+    AdapterName {
+        /// Its position.
+        index: usize,
+    },
+    /// An adapter cannot be fetched from where it is.
+    #[error(
+        "LoRA adapter {name:?}: {uri:?} is not supported for LoRA adapters; use hf://, s3://, gs://, https:// or pvc:// instead"
+    )]
+    AdapterScheme {
+        /// The adapter.
+        name: String,
+        /// Its location.
+        uri: String,
+    },
+    /// Adapters are attached by what is switched off.
+    #[error(
+        "spec.model.lora.adapters needs spec.storageInitializer.enabled: remove the adapters or the false"
+    )]
+    AdaptersWithoutInitializer,
+    /// A tier of the KV cache cannot be mounted.
+    #[error("{field} {what}")]
+    Tier {
+        /// Path of the tier.
+        field: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The number of devices is none.
+    #[error(
+        "annotation serving.kserve.io/exp-dra-device-count {value:?} must be a whole number of at least 1"
+    )]
+    DeviceCount {
+        /// The annotation's value.
+        value: String,
     },
     /// The managed route has no spec.
     #[error("spec.router.route has no http.spec after merging: the route preset is missing")]

@@ -2,9 +2,13 @@
 
 mod accelerators;
 pub(crate) mod account;
+pub(crate) mod claims;
 mod edit;
+mod lora;
+mod offload;
 mod sidecar;
-mod storage;
+pub(crate) mod storage;
+mod tracing;
 
 use std::collections::BTreeMap;
 
@@ -35,11 +39,15 @@ type Feature = fn(&mut Value, &Context<'_>) -> Result<(), Error>;
 
 /// Every feature, in the order in which they are applied: what a later one adds stands after what an earlier one
 /// added, and existing installations have that order.
-const FEATURES: [Feature; 4] = [
+const FEATURES: [Feature; 8] = [
+    claims::apply,
     accelerators::apply,
     account::apply,
     sidecar::apply,
     storage::apply,
+    lora::apply,
+    offload::apply,
+    tracing::apply,
 ];
 
 /// A pod with its metadata, as a workload object holds it.
@@ -83,7 +91,7 @@ pub(crate) fn template(context: &Context<'_>) -> Result<Template, Error> {
     }
     let mut labels = object_labels(context);
     labels.extend(strings(context.workload.get("labels")));
-    let mut annotations = object_annotations(context);
+    let mut annotations = propagated_annotations(context);
     annotations.extend(workload_annotations(context.workload));
     Ok(Template {
         labels,
@@ -102,8 +110,20 @@ pub(crate) fn object_labels(context: &Context<'_>) -> BTreeMap<String, String> {
     labels
 }
 
-/// Annotations of the service that workloads pass on.
+/// Annotations of a workload object.
 pub(crate) fn object_annotations(context: &Context<'_>) -> BTreeMap<String, String> {
+    let mut annotations = propagated_annotations(context);
+    let templates = ["template", "worker"]
+        .into_iter()
+        .filter_map(|field| context.workload.get(field));
+    if templates.into_iter().any(storage::is_overridden) {
+        annotations.insert(annotation::OWN_INITIALIZER.to_owned(), "true".to_owned());
+    }
+    annotations
+}
+
+/// Annotations of the service that workloads and pods pass on.
+fn propagated_annotations(context: &Context<'_>) -> BTreeMap<String, String> {
     let service = &context.service.annotations;
     let mut annotations: BTreeMap<_, _> =
         with_prefix(service, names::PROPAGATED_ANNOTATIONS).collect();

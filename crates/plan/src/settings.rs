@@ -1,10 +1,14 @@
 //! The ConfigMap `inferenceservice-config`.
 
+mod storage;
+
 use serde_json::Value;
 use weir_api::names::{DEFAULT_GATEWAY, GLOBAL_CONFIG_MAP};
 use weir_compose::Globals;
 
-use crate::{Facts, ModelRouting, StorageInitializer};
+use crate::{CERTIFICATE_EXPIRATION, CredentialSettings, Facts, ModelRouting, items};
+
+pub use storage::{OciMode, StorageInitializer};
 
 /// A key of the ConfigMap that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +37,16 @@ pub struct Settings {
     pub model_header: String,
     /// When model-based routing applies.
     pub model_routing: ModelRouting,
-    /// How models are downloaded.
+    /// How models get into pods.
     pub storage: StorageInitializer,
+    /// Where downloads find credentials.
+    pub credentials: CredentialSettings,
+    /// Whether models may be taken from the nodes' cache.
+    pub local_models: bool,
+    /// Annotations that say when a certificate is renewed; the first is written, all are read.
+    pub expiration_annotations: Vec<String>,
+    /// The namespace of the ConfigMap.
+    pub system_namespace: String,
 }
 
 impl Settings {
@@ -72,7 +84,16 @@ impl Settings {
             }
             _ => (system_namespace.to_owned(), gateway),
         };
-        let defaults = StorageInitializer::default();
+        let scheduler = part("scheduler")?;
+        let mut expiration_annotations: Vec<String> = items(&scheduler, "/expirationAnnotations")
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|key| !key.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if expiration_annotations.is_empty() {
+            expiration_annotations.push(CERTIFICATE_EXPIRATION.to_owned());
+        }
         Ok(Self {
             gateway_namespace,
             gateway_name,
@@ -94,13 +115,11 @@ impl Settings {
                 "disabled" => ModelRouting::Disabled,
                 _ => ModelRouting::Enabled,
             },
-            storage: StorageInitializer {
-                image: text(&storage, "image", &defaults.image),
-                cpu_request: text(&storage, "cpuRequest", &defaults.cpu_request),
-                cpu_limit: text(&storage, "cpuLimit", &defaults.cpu_limit),
-                memory_request: text(&storage, "memoryRequest", &defaults.memory_request),
-                memory_limit: text(&storage, "memoryLimit", &defaults.memory_limit),
-            },
+            storage: StorageInitializer::read(&storage),
+            credentials: CredentialSettings::read(&part("credentials")?),
+            local_models: part("localModel")?["enabled"] == true,
+            expiration_annotations,
+            system_namespace: system_namespace.to_owned(),
         })
     }
     /// What the templates may know of them.
@@ -120,6 +139,8 @@ impl Settings {
         Facts {
             tls: self.tls,
             storage: self.storage.clone(),
+            credentials: self.credentials.clone(),
+            system_namespace: self.system_namespace.clone(),
             model_header: self.model_header.clone(),
             model_routing: self.model_routing,
             ..Facts::default()

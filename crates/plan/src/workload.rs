@@ -1,7 +1,9 @@
 //! The objects that run the model: certificate, accounts with their rights, Deployments or groups, Services.
 
 mod access;
+mod authorities;
 mod certificate;
+mod claims;
 mod deployment;
 mod group;
 mod service;
@@ -16,11 +18,7 @@ use crate::{Error, Facts, ServiceIdentity, present};
 pub(crate) use group::set_name;
 
 /// Fields of a spec that need objects this version does not make.
-const NOT_SUPPORTED: [(&str, &str); 3] = [
-    ("/scaling", "spec.scaling"),
-    ("/kvCacheOffloading", "spec.kvCacheOffloading"),
-    ("/model/lora/adapters/0", "spec.model.lora.adapters"),
-];
+const NOT_SUPPORTED: [(&str, &str); 1] = [("/scaling", "spec.scaling")];
 
 /// Everything but routes, in the order of application: what a pod refers to comes before it.
 pub(crate) fn objects(
@@ -36,6 +34,8 @@ pub(crate) fn objects(
     }
     let mut objects = Vec::with_capacity(10);
     objects.extend(certificate::secret(service, facts));
+    objects.extend(authorities::copy(service, facts));
+    objects.extend(claims::template(service)?);
     objects.extend(access::objects(service, spec, facts));
     let context = |role: Role| Context {
         service,

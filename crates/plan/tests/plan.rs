@@ -90,33 +90,6 @@ fn gpus_follow_from_parallelism_unless_something_else_says() {
 }
 
 #[test]
-fn the_model_reaches_the_pod_by_its_scheme() {
-    let mut spec = spec();
-    spec["model"]["uri"] = json!("pvc://claim/a/b/");
-    let pod = deployment(&spec, &Facts::default())["spec"]["template"]["spec"].clone();
-    assert_eq!(pod.get("initContainers"), None);
-    assert_eq!(
-        pod["volumes"][0]["persistentVolumeClaim"]["claimName"],
-        "claim"
-    );
-    assert_eq!(pod["containers"][0]["volumeMounts"][0]["subPath"], "a/b/");
-
-    spec["model"]["uri"] = json!("oci://image");
-    let refused = desired(&service(), &spec, &Facts::default());
-    assert_eq!(
-        refused,
-        Err(Error::UnsupportedScheme {
-            uri: "oci://image".to_owned()
-        })
-    );
-    spec["model"]["uri"] = json!("model");
-    assert!(matches!(
-        desired(&service(), &spec, &Facts::default()),
-        Err(Error::NoScheme { .. })
-    ));
-}
-
-#[test]
 fn a_users_storage_initializer_keeps_its_resources_but_not_its_arguments() {
     let mut spec = spec();
     spec["template"]["initContainers"] = json!([

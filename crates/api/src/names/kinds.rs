@@ -147,6 +147,23 @@ pub mod kind {
     pub const SECRET: Kind = Kind::new("", "v1", "Secret", "secrets");
     /// core.
     pub const CONFIG_MAP: Kind = Kind::new("", "v1", "ConfigMap", "configmaps");
+    /// Device claims, made for each pod.
+    pub const RESOURCE_CLAIM_TEMPLATE: Kind = Kind::new(
+        "resource.k8s.io",
+        "v1",
+        "ResourceClaimTemplate",
+        "resourceclaimtemplates",
+    );
+    /// Models that every node of a group holds.
+    pub const LOCAL_MODEL_CACHE: Kind =
+        Kind::cluster(SERVING, "v1alpha1", "LocalModelCache", "localmodelcaches");
+    /// Models that every node of a group holds for one namespace.
+    pub const LOCAL_MODEL_NAMESPACE_CACHE: Kind = Kind::new(
+        SERVING,
+        "v1alpha1",
+        "LocalModelNamespaceCache",
+        "localmodelnamespacecaches",
+    );
     /// core.
     pub const SERVICE_ACCOUNT: Kind = Kind::new("", "v1", "ServiceAccount", "serviceaccounts");
     /// rbac.

@@ -69,15 +69,15 @@ enum Source<'a> {
     OwnClaim(&'a Map<String, Value>),
 }
 
-fn source<'a>(
-    index: usize,
-    tier: &'a Value,
-    context: &Context<'_>,
-) -> Result<Source<'a>, Error> {
+fn source<'a>(index: usize, tier: &'a Value, context: &Context<'_>) -> Result<Source<'a>, Error> {
     let problem = |what: &'static str| Error::Tier {
         field: format!(
             "{}.kvCacheOffloading.secondary[{index}].fileSystem",
-            if context.role.is_prefill() { "spec.prefill" } else { "spec" }
+            if context.role.is_prefill() {
+                "spec.prefill"
+            } else {
+                "spec"
+            }
         ),
         what,
     };

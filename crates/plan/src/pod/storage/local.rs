@@ -14,18 +14,18 @@ use crate::{Error, ServiceIdentity};
 const KEY_BYTES: usize = 8;
 
 /// Where the model at `uri` is taken from: the cache if the service is marked and the cache has it.
-pub(super) fn resolve<'a>(
-    service: &ServiceIdentity,
-    uri: &'a str,
-) -> Result<Cow<'a, str>, Error> {
+pub(super) fn resolve<'a>(service: &ServiceIdentity, uri: &'a str) -> Result<Cow<'a, str>, Error> {
     let Some(cache) = service.labels.get(label::LOCAL_MODEL) else {
         return Ok(Cow::Borrowed(uri));
     };
     let mark = |key: &'static str| {
-        service.annotations.get(key).ok_or_else(|| Error::CacheMark {
-            cache: cache.clone(),
-            missing: key,
-        })
+        service
+            .annotations
+            .get(key)
+            .ok_or_else(|| Error::CacheMark {
+                cache: cache.clone(),
+                missing: key,
+            })
     };
     let source = mark(annotation::LOCAL_MODEL_SOURCE)?;
     let claim = mark(annotation::LOCAL_MODEL_PVC)?;
