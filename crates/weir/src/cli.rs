@@ -35,21 +35,39 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Runs the sidecar of a decode pod with the command line of llm-d's (`pd-sidecar`)
+    #[command(disable_help_flag = true)]
+    Sidecar {
+        /// The words after `pd-sidecar`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
+
+/// Names under which images start the sidecar.
+const SIDECAR: [&str; 3] = [
+    "pd-sidecar",
+    "llm-d-routing-sidecar",
+    "llm-d-router-disagg-sidecar",
+];
 
 /// Runs the command that `arguments` name; the first word is the program.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
-    // These two are called by the node with a container's own words, which clap must not read.
+    // These are called with a container's own words, which clap must not read.
     let rest = || arguments.iter().skip(2).cloned().collect::<Vec<_>>();
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("node-shim") => return weir_node::shim::main(rest()),
         Some("node-stage") => return weir_node::stage::main(rest()),
         Some("engine") => return weir_engine::main(rest()),
+        Some("sidecar") => return weir_sidecar::main(rest()),
         _ => {}
     }
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     if program.is_some_and(|name| name == "vllm") {
         return weir_engine::main(arguments.into_iter().skip(1).collect());
+    }
+    if program.is_some_and(|name| SIDECAR.iter().any(|known| name == *known)) {
+        return weir_sidecar::main(arguments.into_iter().skip(1).collect());
     }
     match Cli::parse_from(arguments).command {
         Command::Up(arguments) => up::run(*arguments),
@@ -58,6 +76,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Explain(arguments) => explain::run(*arguments),
         Command::Crds => crds(),
         Command::Engine { arguments } => weir_engine::main(arguments),
+        Command::Sidecar { arguments } => weir_sidecar::main(arguments),
     }
 }
 
