@@ -39,6 +39,7 @@ impl Functions for Program<'_> {
             "asksFor",
             "envOr",
             "commandHas",
+            "imageHas",
         ]
     }
 
@@ -78,6 +79,9 @@ impl Functions for Program<'_> {
             }
             ("commandHas", [pod, Word::Str(part)]) => Ok(Word::Bool(
                 fields(pod).is_some_and(|pod| words::command_has(pod, part)),
+            )),
+            ("imageHas", [pod, Word::Str(part)]) => Ok(Word::Bool(
+                fields(pod).is_some_and(|pod| words::image_has(pod, part)),
             )),
             ("asksFor", [pod, Word::Str(prefix)]) => Ok(Word::Bool(
                 fields(pod).is_some_and(|pod| words::asks_for(pod, prefix)),
@@ -151,6 +155,7 @@ fn wants(name: &str) -> &'static str {
         "engineAtLeast" => "a pod template and a version",
         "asksFor" => "a pod template and the beginning of a resource's name",
         "commandHas" => "a pod template and a part of a word",
+        "imageHas" => "a pod template and a part of an image's name",
         "envOr" => "a pod template, a variable and a default",
         _ => "a pod template",
     }

@@ -126,6 +126,15 @@ pub(crate) fn asks_for(pod: &Map<String, Value>, prefix: &str) -> bool {
     })
 }
 
+/// Whether the last part of the engine's image, without its tag, has `part` in it.
+pub(crate) fn image_has(pod: &Map<String, Value>, part: &str) -> bool {
+    let image = main(pod).and_then(|main| main.get("image"));
+    let image = image.and_then(Value::as_str).unwrap_or_default();
+    let image = image.split('@').next().unwrap_or_default();
+    let name = image.rsplit('/').next().unwrap_or_default();
+    name.split(':').next().unwrap_or_default().contains(part)
+}
+
 /// Releases of llm-d and the engine in their images.
 const LLM_D: [((u64, u64), &str); 3] = [((0, 7), "0.19.1"), ((0, 8), "0.23.0"), ((0, 9), "0.26.0")];
 

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use weir_compose::{Config, Globals, compose, presets, select};
 
+const TRANSFER: &str = r#"{"kv_connector":"NixlConnector","kv_role":"kv_both"}"#;
 const OFFLOAD: &str = r#"{"kv_connector":"OffloadingConnector","kv_connector_extra_config":{"cpu_bytes_to_use":10737418240,"eviction_policy":"lru","secondary_tiers":[{"root_dir":"/mnt/kv-cache-0","type":"fs"}],"spec_name":"TieringOffloadingSpec"},"kv_role":"kv_both"}"#;
 const MODULES: [&str; 2] = [
     r#"{"name":"a1","path":"/mnt/lora/a1"}"#,
@@ -350,7 +351,60 @@ fn our_presets_come_to_the_worked_command_lines() {
                     .map_or_else(|| word.clone(), |v| (*v).to_owned())
             })
             .collect();
-        assert_eq!(words, split(&example.wanted), "{}", example.name);
+        let mut wanted = split(&example.wanted);
+        // Transfer over NIXL is configured by the presets of both sides.
+        if example.preset.contains("decode") || example.preset.contains("prefill") {
+            let quiet = wanted.iter().position(|word| word == "--shutdown-timeout");
+            let at = quiet.expect(example.name) + 2;
+            let transfer = ["--kv-transfer-config", TRANSFER].map(str::to_owned);
+            wanted.splice(at..at, transfer);
+        }
+        assert_eq!(words, wanted, "{}", example.name);
+    }
+}
+
+#[test]
+fn transfer_is_configured_unless_the_user_or_the_image_says_otherwise() {
+    let transfer = |image: &str, more: &Value| {
+        let mut template = json!({"containers": [{"name": "main", "image": image}]});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            template["containers"][0][field] = value.clone();
+        }
+        let example = Example {
+            name: "transfer",
+            preset: "config-llm-decode-template",
+            spec: json!({"prefill": {}, "template": template}),
+            tls: false,
+            version: "",
+            pod: "/template",
+            wanted: String::new(),
+            upstream: None,
+        };
+        let preset = presets::find(example.preset).expect("a preset");
+        let container = container(&example, std::slice::from_ref(preset));
+        strings(&container["command"])
+            .iter()
+            .any(|word| word.contains("NixlConnector"))
+    };
+    let own = "--kv_transfer_config {}";
+    let table = [
+        ("vllm/vllm-openai:v0.26.0", json!({}), true),
+        ("registry.example/cpu/engine@sha256:cpu", json!({}), true),
+        // It has no NIXL, and its engine no memory that NIXL reads.
+        ("vllm/vllm-openai-cpu:v0.23.0", json!({}), false),
+        (
+            "vllm/vllm-openai:v0.26.0",
+            json!({"args": ["--kv-transfer-config={}"]}),
+            false,
+        ),
+        (
+            "vllm/vllm-openai:v0.26.0",
+            json!({"env": [{"name": "VLLM_ADDITIONAL_ARGS", "value": own}]}),
+            false,
+        ),
+    ];
+    for (image, more, wanted) in table {
+        assert_eq!(transfer(image, &more), wanted, "{image} {more}");
     }
 }
 

@@ -9,6 +9,7 @@ mod offload;
 mod sidecar;
 pub(crate) mod storage;
 mod tracing;
+mod transfer;
 
 use std::collections::BTreeMap;
 
@@ -39,11 +40,12 @@ type Feature = fn(&mut Value, &Context<'_>) -> Result<(), Error>;
 
 /// Every feature, in the order in which they are applied: what a later one adds stands after what an earlier one
 /// added, and existing installations have that order.
-const FEATURES: [Feature; 8] = [
+const FEATURES: &[Feature] = &[
     claims::apply,
     accelerators::apply,
     account::apply,
     sidecar::apply,
+    transfer::apply,
     storage::apply,
     lora::apply,
     offload::apply,

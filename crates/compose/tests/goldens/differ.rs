@@ -112,13 +112,18 @@ fn commands(ours: &mut Value, theirs: &mut Value, pod: &str, found: &mut BTreeSe
     let words: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
     // The launcher stands before `--`.
     let start = words.iter().position(|word| *word == "vllm").unwrap_or(0);
-    let words = words.get(start..).unwrap_or_default();
+    let mut words = words.get(start..).unwrap_or_default().to_vec();
+    let container = ours["name"].as_str().unwrap_or_default();
+    let transfer = words
+        .windows(2)
+        .position(|pair| pair == ["--kv-transfer-config", TRANSFER]);
+    if let Some(at) = transfer {
+        words.drain(at..at + 2);
+        found.insert(format!("/containers[{container}]/command#transfer"));
+    }
     let generated = words.get(..wanted.len()).unwrap_or_default();
     if generated != wanted {
-        let at = format!(
-            "/containers[{}]/command#words",
-            ours["name"].as_str().unwrap_or_default()
-        );
+        let at = format!("/containers[{container}]/command#words");
         eprintln!("{at}: {}\n    was {}", words.join(" "), wanted.join(" "));
         found.insert(at);
     }
@@ -137,6 +142,9 @@ const ENGINES: [(&str, [bool; 3]); 4] = [
 
 /// How the generated configuration for offloading begins.
 const OFFLOADING: &str = "{\"kv_connector\":\"OffloadingConnector\"";
+
+/// The configuration of transfer over NIXL that our presets of both sides have.
+const TRANSFER: &str = r#"{"kv_connector":"NixlConnector","kv_role":"kv_both"}"#;
 
 /// The words that a preset's script gives to the engine, but for the user's.
 fn script_words(script: &str, ours: &Value, pod: &str) -> Vec<String> {
