@@ -22,7 +22,7 @@ struct Observed {
     router: Outcome,
     spec: Option<Value>,
     applied: Vec<Value>,
-    deployment: Option<Arc<Value>>,
+    live: Vec<Arc<Value>>,
     service_exists: bool,
     pods: Vec<Value>,
     planned_route: Option<Value>,
@@ -214,24 +214,18 @@ async fn work(
     match &workloads {
         Ok(objects) => {
             planned.extend(objects.iter().cloned());
-            observed.workloads = Outcome::Done;
-            if let Err(error) =
-                write_workloads(context, service, &children, objects, observed).await
-            {
-                observed.workloads = failed(
-                    condition::MAIN_WORKLOAD_READY,
-                    reason::RECONCILE_SINGLE_NODE_ERROR,
-                    &error,
-                );
-                return Err(error);
+            let served = |kind| context.cache.served(kind);
+            if let Some(failure) = weir_plan::workloads_not_served(objects, served) {
+                // A kind that comes to be served wakes the service up.
+                report_lasting(context, service, live, &failure.message, false).await;
+                observed.workloads = Outcome::Failed(failure);
+                return Ok(());
             }
+            observed.workloads = Outcome::Done;
+            write_workloads(context, service, &children, objects, observed).await?;
         }
         Err(error) => {
-            observed.workloads = failed(
-                condition::MAIN_WORKLOAD_READY,
-                reason::RECONCILE_SINGLE_NODE_ERROR,
-                error,
-            );
+            observed.workloads = Outcome::Failed(weir_plan::workload_failure(&spec, error));
             report_lasting(context, service, live, &error.to_string(), true).await;
             return Ok(());
         }
@@ -302,9 +296,17 @@ async fn write_workloads(
                 wanted["metadata"]["name"].as_str().unwrap_or_default(),
             )
         });
-        let now = apply::ensure(context, service, wanted, live).await?;
+        let now = match apply::ensure(context, service, wanted, live).await {
+            Ok(now) => now,
+            Err(error) => {
+                let grouped = kind == Some(kind::LEADER_WORKER_SET);
+                let failure = Failure::of_workload(grouped, error.to_string());
+                observed.workloads = Outcome::Failed(failure);
+                return Err(error);
+            }
+        };
         match kind {
-            Some(kind::DEPLOYMENT) => observed.deployment = Some(now),
+            Some(kind::DEPLOYMENT | kind::LEADER_WORKER_SET) => observed.live.push(now),
             Some(kind::CORE_SERVICE) => observed.service_exists = true,
             _ => {}
         }
@@ -427,7 +429,7 @@ async fn write_status(
         presets: &observed.presets,
         workloads: &observed.workloads,
         router: &observed.router,
-        deployment: observed.deployment.as_deref(),
+        live: &observed.live,
         service_exists: observed.service_exists,
         pods: &observed.pods,
         planned_route: observed.planned_route.as_ref(),

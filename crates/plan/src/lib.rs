@@ -22,7 +22,7 @@ pub use route::{attach_gateways, check_gateways, not_served, opts_out, parents};
 pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
     Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
-    stopped_status,
+    stopped_status, workload_failure, workloads_not_served,
 };
 
 /// Who the service is: what objects carry in names, labels and owner references.

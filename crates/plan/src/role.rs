@@ -107,20 +107,25 @@ impl Role {
         }
     }
 
-    /// Labels of the pod that the shape settles; without a leader the workers take requests.
-    pub(crate) fn labels(
-        self,
-        service: &ServiceIdentity,
-        spec: &Value,
-    ) -> BTreeMap<String, String> {
-        let mut labels = service.labels(match self {
+    /// The component of the pod's label.
+    pub(crate) fn component(self) -> &'static str {
+        match self {
             Self::Single => value::COMPONENT_WORKLOAD,
             Self::Prefill => value::COMPONENT_PREFILL,
             Self::Leader => value::COMPONENT_LEADER,
             Self::Worker => value::COMPONENT_WORKER,
             Self::PrefillLeader => value::COMPONENT_LEADER_PREFILL,
             Self::PrefillWorker => value::COMPONENT_WORKER_PREFILL,
-        });
+        }
+    }
+
+    /// Labels of the pod that the shape settles; without a leader the workers take requests.
+    pub(crate) fn labels(
+        self,
+        service: &ServiceIdentity,
+        spec: &Value,
+    ) -> BTreeMap<String, String> {
+        let mut labels = service.labels(self.component());
         let led = self.is_worker() && present(self.workload(spec), "/template");
         if !led {
             let role = match self {

@@ -5,15 +5,18 @@
 mod conditions;
 mod health;
 mod urls;
+mod workloads;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_api::names::{ChildNames, condition, kind, reason};
+use weir_api::names::{ChildNames, condition, reason};
 
 use crate::{ServiceIdentity, items, present, route, stopped};
 use conditions::Conditions;
 pub use health::Health;
+pub use workloads::{workload_failure, workloads_not_served};
 
 /// A step of the reconcile that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,29 @@ pub struct Failure {
     pub reason: &'static str,
     /// Its message.
     pub message: String,
+}
+
+impl Failure {
+    /// A step that made the object of a workload, on one node or in groups, did not succeed.
+    #[must_use]
+    pub fn of_workload(grouped: bool, message: String) -> Self {
+        let (condition, reason) = if grouped {
+            (
+                condition::WORKER_WORKLOAD_READY,
+                reason::RECONCILE_MULTI_NODE_ERROR,
+            )
+        } else {
+            (
+                condition::MAIN_WORKLOAD_READY,
+                reason::RECONCILE_SINGLE_NODE_ERROR,
+            )
+        };
+        Self {
+            condition,
+            reason,
+            message,
+        }
+    }
 }
 
 /// How a step of the reconcile ended.
@@ -74,8 +100,8 @@ pub struct StatusInput<'a> {
     pub workloads: &'a Outcome,
     /// How applying routes ended.
     pub router: &'a Outcome,
-    /// The live primary Deployment.
-    pub deployment: Option<&'a Value>,
+    /// The Deployments and LeaderWorkerSets of the service as they are.
+    pub live: &'a [Arc<Value>],
     /// Whether the workload Service exists.
     pub service_exists: bool,
     /// Pods of the service.
@@ -112,10 +138,7 @@ const STOPPED: [&str; 9] = [
 ];
 
 /// Conditions of parts that this version never has.
-const NEVER: [&str; 8] = [
-    condition::WORKER_WORKLOAD_READY,
-    condition::PREFILL_WORKLOAD_READY,
-    condition::PREFILL_WORKER_WORKLOAD_READY,
+const NEVER: [&str; 5] = [
     condition::SCALING_READY,
     condition::PREFILL_SCALING_READY,
     condition::SCHEDULER_WORKLOAD_READY,
@@ -151,7 +174,7 @@ pub fn status(input: &StatusInput<'_>) -> Value {
         for unused in NEVER {
             conditions.remove(unused);
         }
-        workload_conditions(input, &mut conditions);
+        workloads::conditions(input, spec, &mut conditions);
         if *input.router != Outcome::NotRun {
             router_conditions(input, spec, &mut conditions, &mut status);
         }
@@ -166,10 +189,11 @@ pub fn status(input: &StatusInput<'_>) -> Value {
         "conditions".to_owned(),
         conditions.write(input.previous, input.now),
     );
-    if *input.workloads == Outcome::Done && *input.router == Outcome::Done {
-        status.insert("workloads".to_owned(), counts(input));
-    } else {
-        keep(input.previous, &mut status, "workloads");
+    match input.spec {
+        Some(spec) if *input.workloads == Outcome::Done && *input.router == Outcome::Done => {
+            status.insert("workloads".to_owned(), workloads::counts(input, spec));
+        }
+        _ => keep(input.previous, &mut status, "workloads"),
     }
     Value::Object(status)
 }
@@ -240,20 +264,6 @@ fn keep(previous: &Value, status: &mut Map<String, Value>, key: &str) {
     }
 }
 
-fn workload_conditions(input: &StatusInput<'_>, conditions: &mut Conditions) {
-    match input.workloads {
-        Outcome::NotRun => return,
-        Outcome::Failed(failure) => {
-            conditions.set_false(failure.condition, failure.reason, &failure.message)
-        }
-        Outcome::Done => {
-            let health = health::deployment(input.deployment, input.pods);
-            conditions.set_health(condition::MAIN_WORKLOAD_READY, &health);
-        }
-    }
-    conditions.aggregate(condition::WORKLOADS_READY, &condition::WORKLOADS_DEPENDENTS);
-}
-
 fn router_conditions(
     input: &StatusInput<'_>,
     spec: &Value,
@@ -309,27 +319,6 @@ fn gateways_condition(input: &StatusInput<'_>, spec: &Value, conditions: &mut Co
     if !items(spec, "/router/gateway/refs").is_empty() {
         conditions.set_health(condition::GATEWAYS_READY, &health::gateways(input.gateways));
     }
-}
-
-fn counts(input: &StatusInput<'_>) -> Value {
-    let names = ChildNames::new(&input.service.name);
-    let ready = input
-        .deployment
-        .and_then(|d| d.pointer("/status/availableReplicas"))
-        .and_then(Value::as_i64);
-    let mut counts = json!({
-        "primary": {
-            "apiGroup": kind::DEPLOYMENT.group,
-            "kind": kind::DEPLOYMENT.kind,
-            "name": names.deployment(),
-            "readyReplicas": ready.unwrap_or(0),
-        },
-    });
-    if input.service_exists {
-        counts["service"] =
-            json!({"kind": kind::CORE_SERVICE.kind, "name": names.workload_service()});
-    }
-    counts
 }
 
 /// The gateways that the routes and the service's references name, without what is to be looked up.

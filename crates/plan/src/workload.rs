@@ -8,14 +8,14 @@ mod deployment;
 mod group;
 mod service;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use weir_api::names::Kind;
 
 use crate::pod::Context;
 use crate::role::Role;
 use crate::{Error, Facts, ServiceIdentity, present};
-
-pub(crate) use group::set_name;
 
 /// Fields of a spec that need objects this version does not make.
 const NOT_SUPPORTED: [(&str, &str); 1] = [("/scaling", "spec.scaling")];
@@ -70,22 +70,27 @@ pub(crate) fn objects(
 
 /// The workload object of a role as it is in the cluster.
 fn live<'a>(service: &ServiceIdentity, role: Role, facts: &'a Facts) -> Option<&'a Value> {
-    let (kind, name) = if role.is_grouped() {
-        (group::KIND, set_name(service, role.is_prefill(), facts))
+    let (kind, name) = object_of(service, role.is_prefill(), role.is_grouped(), &facts.live);
+    find(&facts.live, kind, &name)
+}
+
+/// Kind and name of the object of the primary or the prefill workload, on one node or in groups.
+pub(crate) fn object_of(
+    service: &ServiceIdentity,
+    prefill: bool,
+    grouped: bool,
+    live: &[Arc<Value>],
+) -> (Kind, String) {
+    if grouped {
+        (group::KIND, group::name(service, prefill, live))
     } else {
-        (
-            deployment::KIND,
-            deployment::name(service, role.is_prefill()),
-        )
-    };
-    find(facts, kind, &name)
+        (deployment::KIND, deployment::name(service, prefill))
+    }
 }
 
 /// A live object by kind and name.
-fn find<'a>(facts: &'a Facts, kind: Kind, name: &str) -> Option<&'a Value> {
-    facts
-        .live
-        .iter()
+pub(crate) fn find<'a>(live: &'a [Arc<Value>], kind: Kind, name: &str) -> Option<&'a Value> {
+    live.iter()
         .map(AsRef::as_ref)
         .find(|live: &&Value| live["kind"] == kind.kind && live["metadata"]["name"] == name)
 }

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_plan::{Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput, status};
+use weir_plan::{
+    Error, Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput, status,
+    workload_failure,
+};
 
 struct World {
     service: ServiceIdentity,
@@ -15,6 +19,7 @@ struct World {
     workloads: Outcome,
     router: Outcome,
     deployment: Value,
+    others: Vec<Value>,
     pods: Vec<Value>,
     route: Value,
     gateways: Vec<ObservedGateway>,
@@ -46,7 +51,8 @@ fn world() -> World {
         presets: Outcome::Done,
         workloads: Outcome::Done,
         router: Outcome::Done,
-        deployment: json!({"status": {"availableReplicas": 2, "conditions": [{"type": "Available", "status": "True"}]}}),
+        deployment: json!({"kind": "Deployment", "metadata": {"name": "llama-kserve"}, "status": {"availableReplicas": 2, "conditions": [{"type": "Available", "status": "True"}]}}),
+        others: Vec::new(),
         pods: Vec::new(),
         route,
         gateways: vec![ObservedGateway {
@@ -59,8 +65,15 @@ fn world() -> World {
     }
 }
 
+/// Metadata of a pod of the primary Deployment.
+fn pod_metadata(name: &str) -> Value {
+    json!({"name": name, "labels": {"app.kubernetes.io/component": "llminferenceservice-workload"}})
+}
+
 fn of(world: &World) -> Value {
     let pinned = BTreeMap::new();
+    let live = std::iter::once(&world.deployment).chain(&world.others);
+    let live: Vec<_> = live.cloned().map(Arc::new).collect();
     status(&StatusInput {
         service: &world.service,
         generation: 3,
@@ -71,7 +84,7 @@ fn of(world: &World) -> Value {
         presets: &world.presets,
         workloads: &world.workloads,
         router: &world.router,
-        deployment: Some(&world.deployment),
+        live: &live,
         service_exists: true,
         pods: &world.pods,
         planned_route: Some(&world.route),
@@ -111,11 +124,11 @@ fn a_status_of_the_same_observations_does_not_change() {
 #[test]
 fn a_deployment_that_is_not_available_names_what_its_pods_wait_for() {
     let mut world = world();
-    world.deployment = json!({"status": {"conditions": [
+    world.deployment["status"] = json!({"conditions": [
         {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable", "message": "Not enough."},
-    ]}});
+    ]});
     world.pods = vec![
-        json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [
+        json!({"metadata": pod_metadata("p"), "status": {"containerStatuses": [
             {"name": "main", "state": {"waiting": {"reason": "PortInUse", "message": "8000 is taken"}}},
         ]}}),
     ];
@@ -151,7 +164,7 @@ fn a_pod_without_trouble_names_the_container_that_is_awaited() {
     for (pod, cause) in rows {
         let mut world = world();
         world.deployment["status"]["conditions"][0]["status"] = json!("False");
-        world.pods = vec![json!({"metadata": {"name": "p"}, "status": pod})];
+        world.pods = vec![json!({"metadata": pod_metadata("p"), "status": pod})];
         let status = of(&world);
         let main = condition(&status, "MainWorkloadReady").unwrap();
         assert_eq!(main["message"], format!("pod p, {cause}"));
@@ -229,4 +242,141 @@ fn a_stopped_service_has_no_address() {
     let status = of(&world);
     assert_eq!(status.get("url"), None);
     assert_eq!(condition(&status, "Ready").unwrap()["reason"], "Stopped");
+}
+
+fn available(kind: &str, name: &str, count: &str, ready: bool) -> Value {
+    let status = if ready { "True" } else { "False" };
+    let mut object = json!({"kind": kind, "metadata": {"name": name}, "status": {
+        "conditions": [{"type": "Available", "status": status, "reason": "Why", "message": "Because."}],
+    }});
+    object["status"][count] = json!(if ready { 3 } else { 0 });
+    object
+}
+
+/// The condition as one word.
+fn told(status: &Value, kind: &str) -> String {
+    condition(status, kind).map_or_else(
+        || "absent".to_owned(),
+        |condition| condition["status"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[test]
+fn each_shape_has_the_conditions_and_counts_of_its_workloads() {
+    let all = [
+        "MainWorkloadReady",
+        "WorkerWorkloadReady",
+        "PrefillWorkloadReady",
+        "PrefillWorkerWorkloadReady",
+    ];
+    let (pod, group) = ("availableReplicas", "readyReplicas");
+    let rows = [
+        (
+            json!({"template": {}, "prefill": {"template": {}}}),
+            available("Deployment", "llama-kserve-prefill", pod, true),
+            ["True", "absent", "True", "absent"],
+            json!({"primary": ["Deployment", "llama-kserve", 2], "prefill": ["Deployment", "llama-kserve-prefill", 3]}),
+        ),
+        (
+            json!({"template": {}, "prefill": {"template": {}, "worker": {}}}),
+            available("LeaderWorkerSet", "llama-lws-prefill", group, false),
+            ["True", "absent", "absent", "False"],
+            json!({"primary": ["Deployment", "llama-kserve", 2], "prefill": ["LeaderWorkerSet", "llama-lws-prefill", 0]}),
+        ),
+        (
+            json!({"template": {}, "worker": {}}),
+            available("LeaderWorkerSet", "llama-lws", group, true),
+            ["absent", "True", "absent", "absent"],
+            json!({"primary": ["LeaderWorkerSet", "llama-lws", 3]}),
+        ),
+        // A set with the name of an existing installation keeps it.
+        (
+            json!({"worker": {}, "prefill": {"template": {}}}),
+            available("LeaderWorkerSet", "llama-kserve-mn", group, true),
+            ["absent", "True", "False", "absent"],
+            json!({"primary": ["LeaderWorkerSet", "llama-kserve-mn", 3], "prefill": ["Deployment", "llama-kserve-prefill", 0]}),
+        ),
+    ];
+    for (shape, other, wanted, counts) in rows {
+        let mut world = world();
+        for (field, value) in shape.as_object().unwrap() {
+            world.spec[field] = value.clone();
+        }
+        world.others = vec![other];
+        // What another shape left behind goes.
+        let leftovers = all.map(|kind| json!({"type": kind, "status": "False"}));
+        world.previous = json!({"conditions": leftovers});
+        let status = of(&world);
+        assert_eq!(all.map(|kind| told(&status, kind)), wanted, "{shape}");
+        for key in ["primary", "prefill"] {
+            let count = &status["workloads"][key];
+            let ours = if count.is_null() {
+                Value::Null
+            } else {
+                json!([count["kind"], count["name"], count["readyReplicas"]])
+            };
+            assert_eq!(ours, counts[key], "{shape}");
+        }
+        let ready = !wanted.contains(&"False");
+        assert_eq!(told(&status, "Ready") == "True", ready, "{shape}");
+    }
+}
+
+#[test]
+fn a_workload_is_told_of_its_own_pods_only() {
+    let mut world = world();
+    world.spec["prefill"] = json!({"template": {}});
+    world.others = vec![available(
+        "Deployment",
+        "llama-kserve-prefill",
+        "availableReplicas",
+        false,
+    )];
+    world.deployment["status"]["conditions"][0]["status"] = json!("False");
+    let waiting = |name: &str, component: &str, reason: &str| {
+        json!({
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/component": component}},
+            "status": {"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": reason}}}]},
+        })
+    };
+    world.pods = vec![
+        waiting(
+            "p",
+            "llminferenceservice-workload-prefill",
+            "ImagePullBackOff",
+        ),
+        waiting("d", "llminferenceservice-workload", "CrashLoopBackOff"),
+    ];
+    let status = of(&world);
+    let message = |kind| condition(&status, kind).unwrap()["message"].clone();
+    assert_eq!(
+        message("MainWorkloadReady"),
+        "pod d, container main: CrashLoopBackOff"
+    );
+    assert_eq!(
+        message("PrefillWorkloadReady"),
+        "Because. pod p, container main: ImagePullBackOff"
+    );
+}
+
+#[test]
+fn what_cannot_be_planned_is_told_where_it_belongs() {
+    let groups = json!({"worker": {}, "prefill": {"template": {}}});
+    let rows = [
+        (
+            "spec.worker",
+            "WorkerWorkloadReady",
+            "ReconcileMultiNodeWorkloadError",
+        ),
+        (
+            "spec.prefill.template",
+            "MainWorkloadReady",
+            "ReconcileSingleNodeWorkloadError",
+        ),
+    ];
+    for (field, condition, reason) in rows {
+        let failure = workload_failure(&groups, &Error::NoTemplate { field });
+        assert_eq!((failure.condition, failure.reason), (condition, reason));
+        assert!(failure.message.contains(field), "{}", failure.message);
+    }
 }

@@ -169,3 +169,31 @@ async fn a_selector_with_the_role_in_it_is_kept_until_the_role_changes() {
     );
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_cluster_without_groups_is_named_and_their_installation_noticed() {
+    let Some(world) = World::start_without_gateway_api().await else {
+        eprintln!("SKIPPED: tests on the real server share its definitions");
+        return;
+    };
+    let mut service = world.service("llama");
+    service["spec"].as_object_mut().unwrap().remove("router");
+    service["spec"]["parallelism"] = json!({"pipeline": 2});
+    service["spec"]["worker"] = service["spec"]["template"].clone();
+    world.create(kind::SERVICE, &service).await;
+    let service = world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "WorkerWorkloadReady") == "False"
+        })
+        .await;
+    let conditions = service["status"]["conditions"].to_string();
+    let message = "this cluster does not serve LeaderWorkerSet of leaderworkerset.x-k8s.io/v1";
+    assert!(conditions.contains(message), "{conditions}");
+    assert_eq!(status_of(&service, "Ready"), "False");
+    assert!(world.children("llama").await.is_empty());
+
+    world.install_gateway_api().await;
+    let set = world.appears(kind::LEADER_WORKER_SET, "llama-lws").await;
+    assert_eq!(set["spec"]["leaderWorkerTemplate"]["size"], 2);
+    world.end().await;
+}

@@ -351,7 +351,9 @@ impl World {
             kind::ROLE_BINDING,
             kind::HTTP_ROUTE,
         ] {
-            for object in self.api(kind).list(&ListParams::default()).await.unwrap() {
+            // A kind that is not served has no objects.
+            let found = self.api(kind).list(&ListParams::default()).await;
+            for object in found.into_iter().flatten() {
                 let mut object = serde_json::to_value(object).unwrap();
                 if object["metadata"]["ownerReferences"][0]["name"] != service {
                     continue;

@@ -29,12 +29,19 @@ impl Health {
     }
 }
 
-/// A Deployment is ready when it says so; the message names what its pods wait for.
-pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
-    let Some(live) = live else {
-        return Health::not_ready(reason::PROGRESSING, "the Deployment does not exist yet");
+/// A workload is ready when its object says so; the message names what its pods wait for.
+pub(super) fn workload(live: Option<&Value>, grouped: bool, pods: &[&Value]) -> Health {
+    let kind = if grouped {
+        kind::LEADER_WORKER_SET
+    } else {
+        kind::DEPLOYMENT
     };
-    let mut found = (reason::PROGRESSING.to_owned(), String::new());
+    let Some(live) = live else {
+        let message = format!("the {} does not exist yet", kind.kind);
+        return Health::not_ready(reason::PROGRESSING, message);
+    };
+    let awaited = if grouped { "LWS is progressing" } else { "" };
+    let mut found = (reason::PROGRESSING.to_owned(), awaited.to_owned());
     for one in items(live, "/status/conditions") {
         let (status, why) = (
             text(one, "/status"),
@@ -44,13 +51,13 @@ pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
             ),
         );
         match text(one, "/type") {
-            "Progressing" if status == "False" => found = why,
-            "Available" if status == "True" && serves(live) => return Health::Ready,
+            // A set says by this one that it is at work, and why; that is no failure.
+            "Progressing" if status == "False" && !grouped => found = why,
+            "Available" if status == "True" && serves(live, grouped) => return Health::Ready,
             "Available" if status == "True" => {
-                found = (
-                    reason::PROGRESSING.to_owned(),
-                    "no pod is available.".to_owned(),
-                );
+                let what = if grouped { "group" } else { "pod" };
+                let message = format!("no {what} is available.");
+                found = (reason::PROGRESSING.to_owned(), message);
             }
             "Available" => {
                 found = why;
@@ -71,15 +78,20 @@ pub(super) fn deployment(live: Option<&Value>, pods: &[Value]) -> Health {
 
 /// Whether a pod is there to answer, where there is to be one: a strategy that lets every pod go at once calls
 /// a Deployment available without any.
-fn serves(deployment: &Value) -> bool {
-    let count = |pointer| deployment.pointer(pointer).and_then(Value::as_i64);
-    count("/spec/replicas") == Some(0) || count("/status/availableReplicas").unwrap_or(0) > 0
+fn serves(workload: &Value, grouped: bool) -> bool {
+    let count = |pointer| workload.pointer(pointer).and_then(Value::as_i64);
+    let ready = if grouped {
+        "/status/readyReplicas"
+    } else {
+        "/status/availableReplicas"
+    };
+    count("/spec/replicas") == Some(0) || count(ready).unwrap_or(0) > 0
 }
 
 /// The first thing that each of a few pods waits for.
-fn pod_causes(pods: &[Value]) -> String {
+fn pod_causes(pods: &[&Value]) -> String {
     const SHOWN: usize = 3;
-    let all: Vec<String> = pods.iter().filter_map(pod_cause).collect();
+    let all: Vec<String> = pods.iter().filter_map(|pod| pod_cause(pod)).collect();
     let mut causes = all
         .iter()
         .take(SHOWN)
@@ -152,7 +164,12 @@ fn ordinary_cause(pod: &Value) -> Option<String> {
             return Some(format!("container {name}: runs, not ready yet"));
         }
     }
-    None
+    // Only a sidecar runs that long.
+    let sidecars = items(pod, "/status/initContainerStatuses").iter();
+    sidecars
+        .filter(|container| present(container, "/state/running") && container["ready"] != true)
+        .map(|container| format!("sidecar {}: runs, not ready yet", text(container, "/name")))
+        .next()
 }
 
 /// Gateways are ready when every one is programmed.

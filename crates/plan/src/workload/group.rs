@@ -1,23 +1,25 @@
 //! Pods on many nodes: a LeaderWorkerSet each for the primary and for prefill, whose replicas are groups.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use weir_api::names::{ChildNames, Kind, kind};
 
 use super::{deployment, find};
 use crate::pod::{self, Context};
-use crate::{Error, Facts, ServiceIdentity};
+use crate::{Error, ServiceIdentity};
 
 pub(super) const KIND: Kind = kind::LEADER_WORKER_SET;
 
 /// The set's name. A set that an existing installation made keeps its name, for everything that follows it.
-pub(crate) fn set_name(service: &ServiceIdentity, prefill: bool, facts: &Facts) -> String {
+pub(super) fn name(service: &ServiceIdentity, prefill: bool, live: &[Arc<Value>]) -> String {
     let names = ChildNames::new(&service.name);
     let (ours, upstream) = if prefill {
         (names.prefill_lws(), names.upstream_prefill_lws())
     } else {
         (names.lws(), names.upstream_lws())
     };
-    if find(facts, KIND, &upstream).is_some() {
+    if find(live, KIND, &upstream).is_some() {
         upstream
     } else {
         ours
@@ -59,7 +61,7 @@ pub(super) fn object(leader: Option<&Context<'_>>, worker: &Context<'_>) -> Resu
     if let Some(replicas) = deployment::replicas(worker.workload) {
         spec["replicas"] = replicas.clone();
     }
-    let name = set_name(service, worker.role.is_prefill(), worker.facts);
+    let name = name(service, worker.role.is_prefill(), &worker.facts.live);
     Ok(json!({
         "apiVersion": KIND.api_version(),
         "kind": KIND.kind,
