@@ -154,73 +154,95 @@ async fn run(options: Options, env: &BTreeMap<String, String>) -> Result<(), Err
             tracing::error!(%error, "Signals cannot be watched");
         }
     });
-    let sidecar = Sidecar::bind(options, env).await?;
+    tracing::info!(configuration = %options.effective(), "Sidecar starts");
+    warn_of_what_is_missing(&options);
+    for (flag, hosts) in [
+        ("--moriio-remote-hosts", &options.moriio.remote_hosts),
+        ("--moriio-decode-hosts", &options.moriio.decode_hosts),
+    ] {
+        for host in hosts {
+            look_up(flag, host).await?;
+        }
+    }
+    let sockets = Sockets::bind(&options).await?;
+    let sidecar = Sidecar::new(options, env, sockets)?;
     tokio::select! {
         () = sidecar.serve(stop) => Ok(()),
         () = cut.cancelled() => Err(Error::Cut),
     }
 }
 
-/// A sidecar whose listeners are bound.
+/// A sidecar that is about to serve.
 pub struct Sidecar {
     options: Options,
     client: Client,
     certificate: Option<Serving>,
-    ranks: Vec<TcpListener>,
-    metrics: Option<TcpListener>,
+    sockets: Sockets,
+}
+
+/// Where a sidecar listens and whom it calls.
+#[derive(Default)]
+pub struct Sockets {
+    /// One listener a rank.
+    pub ranks: Vec<TcpListener>,
+    /// Addresses of the engine of each rank, in the order of trying.
+    pub engines: Vec<Vec<SocketAddr>>,
+    /// The listener for metrics.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds what `options` name.
+    ///
+    /// # Errors
+    /// When an address is taken or not allowed.
+    pub async fn bind(options: &Options) -> Result<Self, Error> {
+        let mut sockets = Self::default();
+        for rank in 0..options.ranks {
+            // The ranges of ports were checked with the options.
+            let port = options.port.saturating_add(rank);
+            let listener = listen::bind(Options::listen(port)).await?;
+            sockets.ranks.push(listener);
+            let engine = engine(options.model_server_port.saturating_add(rank));
+            sockets.engines.push(engine);
+        }
+        if let Some(address) = options.metrics {
+            sockets.metrics = Some(listen::bind(address).await?);
+        }
+        Ok(sockets)
+    }
 }
 
 impl Sidecar {
-    /// Binds one listener a rank, and the one for metrics. `env` says whom to trust.
+    /// Returns a sidecar between `sockets`. `env` says whom to trust.
     ///
     /// # Errors
-    /// When an address is taken, a certificate not usable or a host unknown.
-    pub async fn bind(options: Options, env: &BTreeMap<String, String>) -> Result<Self, Error> {
-        tracing::info!(configuration = %options.effective(), "Sidecar starts");
-        warn_of_what_is_missing(&options);
-        for (flag, hosts) in [
-            ("--moriio-remote-hosts", &options.moriio.remote_hosts),
-            ("--moriio-decode-hosts", &options.moriio.decode_hosts),
-        ] {
-            for host in hosts {
-                look_up(flag, host).await?;
-            }
-        }
+    /// When a certificate is not usable.
+    pub fn new(
+        options: Options,
+        env: &BTreeMap<String, String>,
+        sockets: Sockets,
+    ) -> Result<Self, Error> {
         let certificate = match (options.secure, &options.cert_path) {
             (false, _) => None,
             (true, Some(directory)) => Some(Serving::from_directory(directory)?),
             (true, None) => Some(Serving::self_signed(ORGANIZATION, YEARS)?),
         };
-        let mut ranks = Vec::new();
-        for rank in 0..options.ranks {
-            // The range of ports was checked with the options.
-            let port = options.port.saturating_add(rank);
-            ranks.push(listen::bind(Options::listen(port)).await?);
-        }
-        let metrics = match options.metrics {
-            Some(address) => Some(listen::bind(address).await?),
-            None => None,
-        };
-        let client = client(&options, env);
         Ok(Self {
+            client: client(&options, env),
             options,
-            client,
             certificate,
-            ranks,
-            metrics,
+            sockets,
         })
     }
 
     /// Serves until `stop`, then lets running requests finish for at most a minute.
     pub async fn serve(self, stop: CancellationToken) {
         let metrics = Arc::new(Metrics::default());
-        let engines = (0..self.options.ranks)
-            .map(|rank| engine(self.options.model_server_port.saturating_add(rank)))
-            .collect();
         let server = Arc::new(Server::new(
             self.options,
             self.client,
-            engines,
+            self.sockets.engines,
             Arc::clone(&metrics),
             stop.clone(),
         ));
@@ -229,7 +251,7 @@ impl Sidecar {
             head: Some(HEAD),
         };
         let mut listeners = JoinSet::new();
-        for (rank, listener) in self.ranks.into_iter().enumerate() {
+        for (rank, listener) in self.sockets.ranks.into_iter().enumerate() {
             let server = Arc::clone(&server);
             let tls = self.certificate.as_ref().map(Serving::server_config);
             let stop = stop.clone();
@@ -242,7 +264,7 @@ impl Sidecar {
             });
         }
         let mut beside = JoinSet::new();
-        if let Some(listener) = self.metrics {
+        if let Some(listener) = self.sockets.metrics {
             let certificate = self.certificate.clone();
             let handler = move |request| {
                 let (metrics, certificate) = (Arc::clone(&metrics), certificate.clone());
