@@ -3,6 +3,7 @@
 //! Pure: nothing here reads a cluster or a clock. [`desired`] answers with whole objects in the order in which
 //! they are to be applied, [`status`] with the whole status.
 
+mod local_model;
 mod pod;
 mod quantity;
 mod role;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use weir_api::names::{self, label};
 
+pub use local_model::cache_marks;
 pub use pod::storage::{CredentialSettings, Secret, secrets};
 pub use route::{attach_gateways, check_gateways, not_served, opts_out, parents};
 pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};

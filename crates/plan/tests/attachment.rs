@@ -112,7 +112,7 @@ fn every_scheme_is_downloaded_mounted_or_refused() {
         (
             "HF://o/m",
             modelcar,
-            Some("HF://o/m"),
+            Some("hf://o/m"),
             "kserve-provision-location",
         ),
         (

@@ -260,10 +260,18 @@ fn arguments(downloads: &[Download], live: Option<&Value>) -> Value {
     for (index, download) in downloads.iter().enumerate() {
         let known = live.get(index * 2).and_then(Value::as_str);
         let known = known.filter(|known| same_location(known, &download.uri));
-        args.push(known.unwrap_or(&download.uri).to_owned());
+        args.push(known.map_or_else(|| spelled(&download.uri), str::to_owned));
         args.push(download.target.clone());
     }
     json!(args)
+}
+
+/// The location with its scheme in lower case, as download containers know it.
+fn spelled(uri: &str) -> String {
+    match uri.split_once("://") {
+        Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+        None => uri.to_owned(),
+    }
 }
 
 /// Whether two locations are one but for the case of the scheme and for what is escaped: another controller wrote
