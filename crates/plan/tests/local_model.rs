@@ -24,6 +24,8 @@ fn service(annotations: &[(&str, &str)]) -> ServiceIdentity {
     }
 }
 
+type Pair<'a> = Option<(&'a str, &'a str)>;
+
 #[test]
 fn the_first_cache_that_holds_the_model_and_the_group_marks_the_service() {
     let caches = [
@@ -34,7 +36,7 @@ fn the_first_cache_that_holds_the_model_and_the_group_marks_the_service() {
     let group = "serving.kserve.io/nodegroup";
     let off = "serving.kserve.io/disable-localmodel";
     // Uri, annotation, the cache and the claim.
-    let table: [(&str, Option<(&str, &str)>, Option<(&str, &str)>); 9] = [
+    let table: [(&str, Pair<'_>, Pair<'_>); 9] = [
         ("hf://a/b", None, Some(("first", "first-x"))),
         ("hf://a/b/", None, Some(("first", "first-x"))),
         ("hf://a/b/sub", None, Some(("first", "first-x"))),

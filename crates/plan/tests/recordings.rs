@@ -60,6 +60,10 @@ fn allowed() -> Vec<Allowed> {
         .collect()
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "shared or not, a config is found"
+)]
 fn planned(case: &Case) -> Result<Vec<Object>, String> {
     let globals = Globals {
         tls: case.facts.tls,
