@@ -118,6 +118,12 @@ async fn signalled(options: Options) -> Result<(), Error> {
         shutdown.clone(),
         at_once.clone(),
     ));
+    if options.headless {
+        // As the real one: it computes for the leader of its group and listens to no client.
+        tracing::info!(model = options.model, "Simulated engine works headless");
+        shutdown.cancelled().await;
+        return Ok(());
+    }
     let listener = bind(&options).await?;
     tokio::select! {
         result = Box::pin(run(options, listener, shutdown)) => result,

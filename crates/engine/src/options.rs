@@ -78,7 +78,7 @@ const RETIRED: [(&str, bool); 9] = [
 ];
 
 /// Flags of the engine that are acted on.
-const ACTED_ON: [&str; 22] = [
+const ACTED_ON: [&str; 23] = [
     "model",
     "host",
     "port",
@@ -101,6 +101,7 @@ const ACTED_ON: [&str; 22] = [
     "enable-auto-tool-choice",
     "tool-call-parser",
     "data-parallel-size",
+    "headless",
 ];
 
 /// Why the command line cannot be served.
@@ -169,6 +170,8 @@ pub struct Options {
     pub force_usage: bool,
     /// Whether clients may leave the choice of tools to the engine.
     pub tools: bool,
+    /// Whether it works for a leader elsewhere and serves nothing itself.
+    pub headless: bool,
     /// Number of data-parallel ranks.
     pub ranks: u64,
     /// Behaviour of the model.
@@ -304,6 +307,7 @@ impl Options {
             force_usage: args.switch("enable-force-include-usage") == Some(true),
             tools: args.switch("enable-auto-tool-choice") == Some(true)
                 && args.value("tool-call-parser").is_some(),
+            headless: args.switch("headless") == Some(true),
             ranks: whole(&args, "data-parallel-size", 1, 1)?,
             engine,
             ignored: given()
@@ -446,6 +450,37 @@ mod tests {
         assert_eq!(options.ignored, ["dtype", "enable-kvcache"]);
         assert_eq!(options.retired, ["swap-space"]);
         assert_eq!(options.adapters, [("l".to_owned(), "/l".to_owned())]);
+    }
+
+    #[test]
+    fn leaders_serve_and_workers_are_headless() {
+        let data = "serve /m --served-model-name a b --port 8000 --enable-expert-parallel \
+                    --tensor-parallel-size 1 --data-parallel-size 16 --data-parallel-size-local 8 \
+                    --data-parallel-address 127.70.1.1 --data-parallel-rpc-port 5555";
+        let pipeline = "serve /m --port 8000 --pipeline-parallel-size 2 --nnodes 2 \
+                        --master-addr 127.70.1.1";
+        for (words, headless, ranks) in [
+            (
+                format!("{data} --api-server-count 8 --data-parallel-start-rank 0"),
+                false,
+                16,
+            ),
+            (
+                format!("{data} --data-parallel-start-rank 8 --headless"),
+                true,
+                16,
+            ),
+            (format!("{pipeline} --node-rank 0"), false, 1),
+            (format!("{pipeline} --node-rank 1 --headless"), true, 1),
+        ] {
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let options = parse(&words.join(" ")).unwrap();
+            assert_eq!(
+                (options.headless, options.ranks),
+                (headless, ranks),
+                "{words:?}"
+            );
+        }
     }
 
     #[test]

@@ -55,6 +55,12 @@ const SIDECAR: [&str; 3] = [
     "llm-d-router-disagg-sidecar",
 ];
 
+/// Commands of this program that a manifest may run. Others start programs or write files where the
+/// manifest says.
+const COMMANDS: [&str; 3] = ["engine", "sidecar", LAUNCH];
+/// The command that starts the engine named after `--`.
+const LAUNCH: &str = "launch";
+
 /// Decides what `container` runs.
 pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) -> Job {
     let words = |field: &str| -> Vec<String> {
@@ -80,46 +86,10 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
         all.extend(entrypoint(image).iter().map(|word| (*word).to_owned()));
     }
     all.extend(arguments);
-    let first = all.first().map(String::as_str).unwrap_or_default();
-    let first = first.rsplit('/').next().unwrap_or_default();
-    let python = first == "python" || first.starts_with("python3");
-    if python
-        && all.get(1).is_some_and(|word| word == "-m")
-        && all
-            .get(2)
-            .is_some_and(|word| word.starts_with("vllm.entrypoints"))
-    {
-        let mut rest = vec!["serve".to_owned()];
-        rest.extend(all.into_iter().skip(3));
-        return engine(rest, around);
+    if let Some(job) = known(&all, around) {
+        return job;
     }
-    if first == "vllm" {
-        return engine(all.into_iter().skip(1).collect(), around);
-    }
-    if first == "llm-d-inference-sim" {
-        let mut rest = vec!["serve".to_owned()];
-        rest.extend(all.into_iter().skip(1));
-        return engine(rest, around);
-    }
-    if first == "weir" {
-        let mut argv = vec![around.program.to_string_lossy().into_owned()];
-        argv.extend(all.into_iter().skip(1));
-        return Job::Run {
-            argv,
-            real_engine: false,
-        };
-    }
-    if SIDECAR.contains(&first) {
-        let mut argv = vec![
-            around.program.to_string_lossy().into_owned(),
-            "sidecar".to_owned(),
-        ];
-        argv.extend(all.into_iter().skip(1));
-        return Job::Run {
-            argv,
-            real_engine: false,
-        };
-    }
+    let first = base(&all);
     let component = if command.is_empty() && first.is_empty() {
         image
     } else {
@@ -150,6 +120,96 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
         "{what} is not one of weir's own components, and manifests do not run programs of this machine by default; \
          start weir with --allow-host-commands to run it as a process of your user"
     ))
+}
+
+/// The base name of the first word.
+fn base(words: &[String]) -> &str {
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    first.rsplit('/').next().unwrap_or_default()
+}
+
+/// What a command line runs whose first word is known here.
+fn known(words: &[String], around: Surroundings<'_>) -> Option<Job> {
+    let after = |count: usize| words.iter().skip(count).cloned();
+    let first = base(words);
+    let second = words.get(1).map(String::as_str).unwrap_or_default();
+    let python = first == "python" || first.starts_with("python3");
+    let module = words
+        .get(2)
+        .is_some_and(|word| word.starts_with("vllm.entrypoints"));
+    if python && second == "-m" && module {
+        return Some(engine(
+            ["serve".to_owned()].into_iter().chain(after(3)),
+            around,
+        ));
+    }
+    if first == "llm-d-inference-sim" {
+        return Some(engine(
+            ["serve".to_owned()].into_iter().chain(after(1)),
+            around,
+        ));
+    }
+    if first == "vllm" {
+        return Some(engine(after(1), around));
+    }
+    if SIDECAR.contains(&first) {
+        return Some(own(
+            ["sidecar".to_owned()].into_iter().chain(after(1)),
+            around,
+        ));
+    }
+    if first != "weir" {
+        return None;
+    }
+    if second == LAUNCH {
+        return Some(launch(words, around));
+    }
+    if !around.allow_host_commands && !COMMANDS.contains(&second) {
+        return Some(Job::NotRunnable(format!(
+            "weir {second} is not run for a manifest; --allow-host-commands lifts this"
+        )));
+    }
+    Some(own(after(1), around))
+}
+
+/// This program with `words`.
+fn own(words: impl Iterator<Item = String>, around: Surroundings<'_>) -> Job {
+    let program = around.program.to_string_lossy().into_owned();
+    Job::Run {
+        argv: [program].into_iter().chain(words).collect(),
+        real_engine: false,
+    }
+}
+
+/// The launcher, and what it becomes: only what a container could run without it.
+fn launch(words: &[String], around: Surroundings<'_>) -> Job {
+    let end = words.iter().position(|word| word == "--");
+    let (options, inner) = words.split_at(end.map_or(words.len(), |end| end + 1));
+    if options.iter().any(|word| word.starts_with("--install")) {
+        return Job::Skip("not installed: containers here run this very program".to_owned());
+    }
+    let host = around.allow_host_commands && !inner.is_empty();
+    let job = known(inner, around).or_else(|| {
+        host.then(|| Job::Run {
+            argv: inner.to_vec(),
+            real_engine: false,
+        })
+    });
+    match job {
+        Some(Job::Run { argv, real_engine }) => {
+            let program = around.program.to_string_lossy().into_owned();
+            let options = options.iter().skip(1).cloned();
+            Job::Run {
+                argv: [program].into_iter().chain(options).chain(argv).collect(),
+                real_engine,
+            }
+        }
+        Some(other) => other,
+        None => Job::NotRunnable(format!(
+            "weir launch starts an engine here, not {:?}; --allow-host-commands lifts this",
+            base(inner)
+        )),
+    }
 }
 
 /// A model that lies on this machine is not copied.
@@ -192,20 +252,10 @@ fn entrypoint(image: &str) -> &'static [&'static str] {
     }
 }
 
-fn engine(rest: Vec<String>, around: Surroundings<'_>) -> Job {
+fn engine(rest: impl Iterator<Item = String>, around: Surroundings<'_>) -> Job {
     match around.engine {
-        EngineChoice::Simulated => {
-            let mut argv = vec![
-                around.program.to_string_lossy().into_owned(),
-                "engine".to_owned(),
-            ];
-            argv.extend(rest);
-            Job::Run {
-                argv,
-                real_engine: false,
-            }
-        }
-        EngineChoice::Vllm(program) => real_engine(program, rest, around),
+        EngineChoice::Simulated => own(["engine".to_owned()].into_iter().chain(rest), around),
+        EngineChoice::Vllm(program) => real_engine(program, rest.collect(), around),
     }
 }
 
@@ -351,7 +401,43 @@ mod tests {
                 json!({"image": "a/storage-initializer:v1"}),
                 "skip: not downloaded: simulated engine",
             ),
-            (json!({"command": ["weir", "gateway"]}), "/bin/weir gateway"),
+            (
+                json!({"image": "a/llm-d-routing-sidecar:v1", "args": ["--port=8000"]}),
+                "/bin/weir sidecar --port=8000",
+            ),
+            (
+                json!({"command": ["/app/pd-sidecar", "--port=8000"]}),
+                "/bin/weir sidecar --port=8000",
+            ),
+            (
+                json!({"command": ["/opt/weir/weir", "sidecar", "--port=8000"]}),
+                "/bin/weir sidecar --port=8000",
+            ),
+            (
+                json!({"command": ["weir", "up"]}),
+                "not: weir up is not run for a manifest; --allow-host-commands lifts this",
+            ),
+            (
+                json!({"command": ["weir", "node-shim", "--", "/bin/sh"]}),
+                "not: weir node-shim is not run for a manifest; --allow-host-commands lifts this",
+            ),
+            (
+                json!({"command": ["/weir", "launch", "--install", "/opt/weir/weir"]}),
+                "skip: not installed: containers here run this very program",
+            ),
+            (
+                json!({"command": ["/opt/weir/weir", "launch", "--wait-for-leader", "--"],
+                       "args": ["vllm", "serve", "m", "--", "x"]}),
+                "/bin/weir launch --wait-for-leader -- /bin/weir engine serve m -- x",
+            ),
+            (
+                json!({"command": ["weir", "launch", "--", "/bin/sh", "-c", "true"]}),
+                "not: weir launch starts an engine here, not \"sh\"; --allow-host-commands lifts this",
+            ),
+            (
+                json!({"command": ["weir", "launch", "--", "weir", "node-stage", "--ppid"]}),
+                "not: weir node-stage is not run for a manifest; --allow-host-commands lifts this",
+            ),
             (
                 json!({"command": ["/app/pd-sidecar", "--port=8000"], "args": ["--vllm-port=8001"]}),
                 "/bin/weir sidecar --port=8000 --vllm-port=8001",
@@ -414,6 +500,11 @@ mod tests {
         let short = json!({"command": ["vllm", "serve", "m", "--hos", "0.0.0.0"]});
         let last = line(job(&short, &vllm, false));
         assert!(last.ends_with(" --host 127.64.1.1"), "{last}");
+        let launched = json!({"command": ["weir", "launch", "--ranks-per-node=2", "--", "vllm", "serve", "m"]});
+        assert_eq!(
+            line(job(&launched, &vllm, false)),
+            "/bin/weir launch --ranks-per-node=2 -- /usr/bin/vllm serve m --host 127.64.1.1"
+        );
         let local = json!({"name": "storage-initializer", "args": ["file:///m", "/v"]});
         assert_eq!(line(job(&local, &vllm, false)), "link: /m /v");
         let unsafe_flag = json!({"command": ["vllm", "serve", "m", "--trust-remote-code"]});

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{explain, render, up, validate};
+use crate::{explain, launch, render, up, validate};
 
 /// Runs large language models from one resource, on Kubernetes or on this machine.
 #[derive(Parser)]
@@ -26,6 +26,7 @@ enum Command {
     Render(Box<render::Arguments>),
     Validate(Box<validate::Arguments>),
     Explain(Box<explain::Arguments>),
+    Launch(Box<launch::Arguments>),
     /// Prints the custom resource definitions as YAML documents (install with `kubectl apply --server-side -f -`)
     Crds,
     /// Runs the simulated engine with a `vllm serve` command line
@@ -74,6 +75,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Render(arguments) => render::run(*arguments),
         Command::Validate(arguments) => validate::run(*arguments),
         Command::Explain(arguments) => explain::run(*arguments),
+        Command::Launch(arguments) => launch::run(&arguments),
         Command::Crds => crds(),
         Command::Engine { arguments } => weir_engine::main(arguments),
         Command::Sidecar { arguments } => weir_sidecar::main(arguments),

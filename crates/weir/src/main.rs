@@ -3,6 +3,7 @@
 mod cli;
 mod explain;
 mod inputs;
+mod launch;
 mod render;
 mod up;
 mod validate;

@@ -1,4 +1,5 @@
-//! The cost of a simulated engine that nobody asks anything: many of them run on one machine.
+//! The simulated engine as a process: its cost when nobody asks anything, since many of them run on one
+//! machine, and the part of a group that serves nobody.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -68,4 +69,34 @@ fn an_idle_engine_does_nothing_and_is_small() {
     assert!(quiet, "an idle engine works");
     let memory = engine.memory();
     assert!(memory < 15 << 10, "an idle engine holds {memory} KiB");
+}
+
+#[test]
+fn a_headless_engine_listens_to_nobody_and_ends_when_told() {
+    // The port cannot be bound, and need not be.
+    let child = Command::new(program())
+        .args([
+            "engine",
+            "serve",
+            "m",
+            "--port",
+            "1",
+            "--nnodes",
+            "2",
+            "--node-rank",
+            "1",
+        ])
+        .args(["--host", "192.0.2.1", "--headless"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut engine = Engine(child);
+    let log = BufReader::new(engine.0.stderr.take().unwrap());
+    let mut lines = log.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("works headless")));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(engine.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(engine.0.wait().unwrap().success());
 }

@@ -15,6 +15,7 @@ mod crash;
 mod engine;
 mod instance;
 mod kubectl;
+mod launch;
 mod local_model;
 mod mistakes;
 mod offline;
