@@ -1,6 +1,8 @@
 //! How long one service takes, read already, with the presets of this program:
 //! `cargo bench -p weir-compose --bench compose`.
 
+use std::sync::Arc;
+
 use divan::Bencher;
 use serde_json::Value;
 use weir_compose::{Combined, Globals, Naming, combine};
@@ -12,7 +14,7 @@ fn main() {
 }
 
 fn composed(service: &Value) -> Combined {
-    let none = |_: &str, _: &str| -> Result<Option<Value>, String> { Ok(None) };
+    let none = |_: &str, _: &str| -> Result<Option<Arc<Value>>, String> { Ok(None) };
     combine(service, &Globals::default(), &Naming::default(), none).expect("composes")
 }
 

@@ -4,12 +4,16 @@
 //! decided here, so that both come to the same spec.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_api::names::{PRESET_PREFIX, SYSTEM_NAMESPACE};
 use weir_manifest::Document;
 
-use crate::{Config, Effective, Globals, compose, detect, presets, select};
+use crate::select::{suffixes, together};
+use crate::{
+    Config, Effective, Error, Globals, Origins, Spec, compose, compose_with_origins, presets,
+};
 
 /// Suffixes of the preset names that are pinned per service.
 pub const WELL_KNOWN: [&str; 14] = [
@@ -38,6 +42,17 @@ pub struct Naming {
     pub config_prefix: String,
     /// Preset names that the service is pinned to, by annotation.
     pub pinned: BTreeMap<String, String>,
+}
+
+impl Combined {
+    /// The origin of every leaf. The layers are merged once more for it, since few ask.
+    ///
+    /// # Errors
+    /// None, when `service` and `globals` are those that the spec was made with.
+    pub fn origins(&self, service: &Value, globals: &Globals) -> Result<Origins, Error> {
+        let configs: Vec<Config> = self.layers.iter().map(|(_, one)| one.clone()).collect();
+        compose_with_origins(service, &configs, globals).map(|(_, origins)| origins)
+    }
 }
 
 impl Default for Naming {
@@ -73,7 +88,7 @@ impl Source {
 /// The effective spec and the layers that it came from.
 #[derive(Clone, Debug)]
 pub struct Combined {
-    /// The spec and the origin of its leaves.
+    /// The spec.
     pub effective: Effective,
     /// The configs below the service, in merge order.
     pub layers: Vec<(Source, Config)>,
@@ -102,7 +117,7 @@ pub enum CombineError<E> {
     },
     /// The layers do not go together.
     #[error("{0}")]
-    Compose(crate::Error),
+    Compose(Error),
 }
 
 /// Finds the presets and base references of `service` and combines them with it. `find` answers with the
@@ -114,7 +129,7 @@ pub fn combine<E>(
     service: &Value,
     globals: &Globals,
     naming: &Naming,
-    mut find: impl FnMut(&str, &str) -> Result<Option<Value>, E>,
+    mut find: impl FnMut(&str, &str) -> Result<Option<Arc<Value>>, E>,
 ) -> Result<Combined, CombineError<E>> {
     let namespace = service
         .pointer("/metadata/namespace")
@@ -137,9 +152,8 @@ pub fn combine<E>(
         bases.push(look(one["name"].as_str().unwrap_or_default(), Some(index))?);
     }
     // What any base reference turns on counts as on; presets take no part in this.
-    let detection = detect(service, &bases);
     let mut layers = Vec::new();
-    for suffix in select(&detection) {
+    for suffix in suffixes(&together(service, &bases), None) {
         let current = format!("{}{suffix}", naming.config_prefix);
         let pinned = naming.pinned.get(&format!("serving.kserve.io/{suffix}"));
         // The route preset always follows the current prefix.
@@ -162,19 +176,20 @@ pub fn find_config<E>(
     naming: &Naming,
     namespace: &str,
     name: &str,
-    mut find: impl FnMut(&str, &str) -> Result<Option<Value>, E>,
+    mut find: impl FnMut(&str, &str) -> Result<Option<Arc<Value>>, E>,
 ) -> Result<Option<Config>, E> {
     let mut terminating = None;
     for namespace in [namespace, naming.system_namespace.as_str()] {
         let Some(found) = find(namespace, name)? else {
             continue;
         };
+        let terminates = found.pointer("/metadata/deletionTimestamp").is_some();
         let config = Config {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
-            spec: found.get("spec").cloned().unwrap_or_else(|| json!({})),
+            spec: Spec::of_object(found),
         };
-        if found.pointer("/metadata/deletionTimestamp").is_none() {
+        if !terminates {
             return Ok(Some(config));
         }
         terminating = terminating.or(Some(config));

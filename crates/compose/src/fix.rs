@@ -1,18 +1,15 @@
 //! What follows from the spec itself once all layers are merged: the pool's selector, the picker's account,
 //! parents and backends of the route.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use weir_api::names::{child, kind, port};
 
-/// Origin of what no layer says.
-const RULE: &str = "rule";
+use crate::origin::Traced;
 
-/// A spec on the way, with the origins of its leaves.
+/// A spec on the way, with the origins of its leaves when somebody wants them.
 pub(crate) struct Fixes<'a> {
     pub(crate) spec: &'a mut Value,
-    pub(crate) origins: &'a mut BTreeMap<String, String>,
+    pub(crate) traced: &'a mut Option<Traced>,
     /// Name of the service.
     pub(crate) name: &'a str,
 }
@@ -132,29 +129,9 @@ impl Fixes<'_> {
 
     /// Notes that everything at `pointer` is by rule.
     fn ruled(&mut self, pointer: &str) {
-        let below = format!("{pointer}/");
-        self.origins
-            .retain(|leaf, _| leaf != pointer && !leaf.starts_with(&below));
-        if let Some(value) = self.spec.pointer(pointer) {
-            note(value, pointer.to_owned(), self.origins);
+        if let (Some(traced), Some(value)) = (&mut *self.traced, self.spec.pointer(pointer)) {
+            traced.ruled(pointer, value);
         }
-    }
-}
-
-fn note(value: &Value, pointer: String, origins: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let part = crate::render::escape(key);
-                note(value, format!("{pointer}/{part}"), origins);
-            }
-        }
-        Value::Array(list) if !list.is_empty() => {
-            for (index, value) in list.iter().enumerate() {
-                note(value, format!("{pointer}/{index}"), origins);
-            }
-        }
-        _ => drop(origins.insert(pointer, RULE.to_owned())),
     }
 }
 

@@ -3,9 +3,13 @@
 //! [`select`] says which presets a service asks for, [`compose`] merges them in order (the service
 //! wins over all) and then evaluates the templates in the merged spec's strings.
 
+mod cache;
 mod combine;
+mod data;
+mod edits;
 mod fix;
 mod functions;
+mod layer;
 mod origin;
 pub mod presets;
 mod render;
@@ -15,29 +19,17 @@ mod words;
 pub use combine::{
     CombineError, Combined, Naming, Source, WELL_KNOWN, carried_document, combine, find_config,
 };
-
 pub use fix::{picker_reference, resolve_picker_reference};
+pub use layer::{Config, Spec};
 pub use select::{detect, select, select_with};
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
-use weir_merge::try_compose_merge;
 use weir_schema::Node;
 
-use crate::origin::Origins;
-
-/// One layer below the service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.namespace`; empty for a preset of this program.
-    pub namespace: String,
-    /// `spec`.
-    pub spec: Value,
-}
+use crate::origin::Traced;
 
 /// What the templates know of the installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +60,6 @@ impl Default for Globals {
 pub struct Effective {
     /// The v1alpha2 spec, templates evaluated.
     pub spec: Value,
-    /// Which layer each leaf came from, by JSON pointer; `service` is the service itself.
-    pub origins: BTreeMap<String, String>,
     /// Names of the configs, in merge order.
     pub applied: Vec<String>,
     /// What a user should hear of, as a warning.
@@ -111,118 +101,98 @@ static SPEC: LazyLock<Node> = LazyLock::new(|| {
         .unwrap_or_else(Node::any)
 });
 
+/// Which layer each leaf of an effective spec came from, by JSON pointer: `service`, `NAMESPACE/NAME` of a config,
+/// or `rule` for what follows from the rest. A default has no entry.
+pub type Origins = BTreeMap<String, String>;
+
 /// Merges `configs` in order, the service on top, and evaluates the templates of the result.
 ///
 /// # Errors
 /// When an item of a keyed list has no key, or a template cannot be evaluated.
 pub fn compose(service: &Value, configs: &[Config], globals: &Globals) -> Result<Effective, Error> {
+    match run(service, configs, globals, false) {
+        Ok((effective, _)) => Ok(effective),
+        // The message names the layer of the text: only now it pays to know.
+        Err(Error::Template { .. }) => {
+            run(service, configs, globals, true).map(|(effective, _)| effective)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`compose`], with the origin of every leaf. It takes about twice as long.
+///
+/// # Errors
+/// As [`compose`].
+pub fn compose_with_origins(
+    service: &Value,
+    configs: &[Config],
+    globals: &Globals,
+) -> Result<(Effective, Origins), Error> {
+    let (effective, traced) = run(service, configs, globals, true)?;
+    let origins = traced.map(|traced| traced.by_pointer());
+    Ok((effective, origins.unwrap_or_default()))
+}
+
+/// What the service itself is called among the layers.
+const SERVICE: &str = "service";
+
+fn run(
+    service: &Value,
+    configs: &[Config],
+    globals: &Globals,
+    trace: bool,
+) -> Result<(Effective, Option<Traced>), Error> {
     let node = &*SPEC;
-    let name = service
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let mut own = service.get("spec").cloned().unwrap_or_else(|| json!({}));
-    yield_default_name(service, &mut own, configs);
+    let name = service.pointer("/metadata/name").and_then(Value::as_str);
+    let name = name.unwrap_or_default();
+    let origin = |index: usize| {
+        let config = configs.get(index).map(Config::origin);
+        config.unwrap_or_else(|| SERVICE.to_owned())
+    };
+    let layers = layer::layers(service, configs);
     let mut spec = json!({});
-    let mut origins = Origins::default();
-    let layers = configs
-        .iter()
-        .map(|config| (config.origin(), config.spec.clone()));
-    for (origin, mut layer) in layers.chain([("service".to_owned(), own)]) {
-        drop_nulls(&mut layer);
-        drop_default_rules(&mut layer);
-        spec = merge_layer(&spec, &layer).map_err(|error| Error::Merge {
-            config: origin.clone(),
+    for (index, layer) in layers.iter().enumerate() {
+        weir_merge::merge_onto(&mut spec, layer, node).map_err(|error| Error::Merge {
+            config: origin(index),
             problem: error.to_string(),
         })?;
-        origins.note(layer, origin);
     }
     if model_name(&spec).is_none() && spec.get("model").is_some_and(Value::is_object) {
         spec["model"]["name"] = Value::from(name);
     }
-    let mut by_pointer = origins.by_pointer(&spec, node);
+    let mut traced = trace.then(|| {
+        let named: Vec<(String, &Value)> = layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| (origin(index), &**layer))
+            .collect();
+        Traced::of(&spec, &named, node)
+    });
     fix::Fixes {
         spec: &mut spec,
-        origins: &mut by_pointer,
+        traced: &mut traced,
         name,
     }
     .before();
-    let mut rendered = render::spec(&mut spec, service, globals, node, &by_pointer)?;
+    let notes = render::spec(&mut spec, service, globals, node, &mut traced)?;
     fix::Fixes {
         spec: &mut spec,
-        origins: &mut rendered.origins,
+        traced: &mut traced,
         name,
     }
     .after();
     let applied = configs.iter().map(|config| config.name.clone()).collect();
-    Ok(Effective {
+    let effective = Effective {
         spec,
-        origins: rendered.origins,
         applied,
-        notes: rendered.notes,
-    })
-}
-
-/// Puts `layer` on top of `spec`.
-fn merge_layer(spec: &Value, layer: &Value) -> Result<Value, weir_merge::Error> {
-    try_compose_merge(spec, layer, &SPEC)
-}
-
-/// A name that is only the default gives way to that of a config.
-fn yield_default_name(service: &Value, own: &mut Value, configs: &[Config]) {
-    let name = service.pointer("/metadata/name").and_then(Value::as_str);
-    if model_name(own) == name
-        && configs
-            .iter()
-            .any(|config| model_name(&config.spec).is_some())
-        && let Some(model) = own.get_mut("model").and_then(Value::as_object_mut)
-    {
-        model.remove("name");
-    }
-}
-
-/// A null is a field that is not set: an API server drops it, so what comes from a file has none either. A
-/// picker's own configuration stays as it is.
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            for (key, value) in map {
-                if key != "inline" {
-                    drop_nulls(value);
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-impl Config {
-    fn origin(&self) -> String {
-        if self.namespace.is_empty() {
-            self.name.clone()
-        } else {
-            format!("{}/{}", self.namespace, self.name)
-        }
-    }
+        notes,
+    };
+    Ok((effective, traced))
 }
 
 fn model_name(spec: &Value) -> Option<&str> {
     spec.pointer("/model/name")
         .and_then(Value::as_str)
         .filter(|name| !name.is_empty())
-}
-
-/// One rule that only matches `/` is what other versions of the CRD fill in where rules are absent; taken at
-/// its word it would replace every rule of the preset by one that leads nowhere.
-fn drop_default_rules(spec: &mut Value) {
-    let filled = json!([{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]);
-    if let Some(route) = spec
-        .pointer_mut("/router/route/http/spec")
-        .and_then(Value::as_object_mut)
-        && route.get("rules") == Some(&filled)
-    {
-        route.remove("rules");
-    }
 }

@@ -1,12 +1,11 @@
 //! The presets that this program carries, under their well-known names.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use serde_json::Value;
 use weir_api::names::PRESET_PREFIX;
 use weir_manifest::Document;
 
-use crate::Config;
+use crate::{Config, Spec};
 
 const TEXTS: [&str; 14] = [
     include_str!("../../../presets/config-llm-decode-template.yaml"),
@@ -37,7 +36,7 @@ static PRESETS: LazyLock<Vec<Config>> = LazyLock::new(|| {
                 .unwrap_or_default()
                 .to_owned(),
             namespace: String::new(),
-            spec: document.value.get("spec").cloned().unwrap_or(Value::Null),
+            spec: Spec::of_object(Arc::new(document.value)),
         })
         .collect()
 });

@@ -2,116 +2,162 @@
 //!
 //! The data is the *merged* spec with the metadata of the service. A template may say `{{ omit }}`: the
 //! nearest list item around it is then left out. In a list it may also become several items (`argv`).
+//!
+//! Rendering goes in steps, for what one template prints another one may read: the model's name, the model, all
+//! but the commands, the commands. In each step the templates are evaluated while the spec stands still, so that
+//! nothing of it is copied to be read; what they come to is an [`Edits`], which is then carried out. Only
+//! leaves with an action are touched.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use weir_schema::Node;
-use weir_template::{Shape, Template, Trim};
+use weir_template::Data;
 
+use crate::data::{Fields, Known, Root};
+use crate::edits::{Edits, Waiting, carry_out};
 use crate::functions::{BETWEEN, Program};
-use crate::{Error, Globals, words};
+use crate::origin::Traced;
+use crate::{Error, Globals, cache, words};
 
-/// Origins by JSON pointer.
-type ByPointer = BTreeMap<String, String>;
+/// Characters of a template that a message shows.
+const MAX_EXCERPT: usize = 200;
 
-/// What came of a rendering.
-pub(crate) struct Rendered {
-    /// The origins by JSON pointer into the rendered spec.
-    pub(crate) origins: ByPointer,
-    /// What a user should hear of.
-    pub(crate) notes: Vec<String>,
-}
-
-/// Evaluates every string of `spec`: first those of the model, then, knowing these, all others, and at last
-/// the commands, which depend on images and environments.
+/// Evaluates every string of `spec`. Returns what a user should hear of. The origins, when somebody wants them,
+/// follow what happens to the spec.
 pub(crate) fn spec(
     spec: &mut Value,
     service: &Value,
     globals: &Globals,
     schema: &Node,
-    origins: &ByPointer,
-) -> Result<Rendered, Error> {
-    let version = service
-        .pointer("/metadata/annotations")
-        .and_then(|all| all.get(words::VERSION_ANNOTATION))
-        .and_then(Value::as_str);
-    let mut rendered = Vec::new();
-    let mut root = root(spec, service, globals);
-    fn pass<'a, 'o>(base: &Pass<'a, 'o>, root: &'a Value, defers: bool) -> Pass<'a, 'o> {
-        Pass {
-            root,
-            defers,
-            ..*base
-        }
-    }
-    let base = Pass {
-        root: &Value::Null,
+    traced: &mut Option<Traced>,
+) -> Result<Vec<String>, Error> {
+    let data = Root::of(spec, service, globals);
+    let annotations = service.pointer("/metadata/annotations");
+    let version = annotations.and_then(|all| all.get(words::VERSION_ANNOTATION));
+    let rendering = Rendering {
         schema,
-        origins,
-        version,
-        defers: false,
+        version: version.and_then(Value::as_str),
     };
-    // The name first: the rest of the model may hold it. In the name itself it means the service's own.
-    if let Some(mut name) = spec.pointer("/model/name").cloned() {
-        let own = service.pointer("/spec/model/name").and_then(Value::as_str);
-        let own = own.filter(|own| !own.is_empty() && !own.contains("{{"));
-        let own = own.or_else(|| service.pointer("/metadata/name").and_then(Value::as_str));
-        root["Spec"]["model"]["name"] = json!(own);
-        root["Model"]["name"] = json!(own);
-        let place = Place::at("/model/name");
-        pass(&base, &root, false).leaf(&mut name, &place, &mut Out::default())?;
-        spec["model"]["name"] = name;
-        renew(&mut root, spec, &["model"]);
-    }
-    if let Some(mut model) = spec.get("model").cloned() {
-        let mut out = Out::default();
-        let pass = pass(&base, &root, false);
-        pass.leaf(&mut model, &Place::at("/model"), &mut out)?;
-        pass.no_templates(&model, "/model")?;
-        spec["model"] = model;
-        rendered.append(&mut out.origins);
-        renew(&mut root, spec, &["model"]);
-    }
-    let mut deferred = Vec::new();
-    for (key, value) in spec.as_object_mut().into_iter().flatten() {
-        if key != "model" {
-            let mut out = Out::default();
-            let place = Place::at(&format!("/{}", escape(key)));
-            pass(&base, &root, true).leaf(value, &place, &mut out)?;
-            rendered.append(&mut out.origins);
-            deferred.append(&mut out.deferred);
+    rendering.model(spec, service, &data, traced)?;
+    let waiting = rendering.all_but_commands(spec, &data, traced)?;
+    rendering.commands(spec, &data, waiting, traced)
+}
+
+/// What stays the same in all steps.
+struct Rendering<'a> {
+    schema: &'a Node,
+    version: Option<&'a str>,
+}
+
+impl Rendering<'_> {
+    fn pass<'f>(
+        &'f self,
+        fields: &'f Fields<'f>,
+        traced: &'f Option<Traced>,
+        old: &'f str,
+        new: &'f str,
+    ) -> Pass<'f> {
+        Pass {
+            known: Known {
+                fields,
+                spec: self.schema,
+            },
+            version: self.version,
+            traced: traced.as_ref(),
+            commands_wait: false,
+            old,
+            new,
+            steps: Vec::new(),
+            user: false,
         }
     }
-    if !deferred.is_empty() {
-        let keys: Vec<String> = spec
-            .as_object()
-            .map(|spec| spec.keys().cloned().collect())
-            .unwrap_or_default();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        renew(&mut root, spec, &keys);
-    }
-    let mut notes = Vec::new();
-    for place in deferred {
-        let Some(command) = spec.pointer_mut(&place.new) else {
-            continue;
+
+    fn model(
+        &self,
+        spec: &mut Value,
+        service: &Value,
+        data: &Root<'_>,
+        traced: &mut Option<Traced>,
+    ) -> Result<(), Error> {
+        let at = "/model/name";
+        if let Some(name) = spec.pointer(at).filter(|name| text_with_action(name)) {
+            // In the name itself the name means the service's own. This is rare enough for a copy.
+            let own = service.pointer("/spec/model/name").and_then(Value::as_str);
+            let own = own.filter(|own| !own.is_empty() && !own.contains("{{"));
+            let mut before = spec.clone();
+            before["model"]["name"] = json!(own.or_else(|| data.name()));
+            let fields = data.fields(&before);
+            let edits = self.pass(&fields, traced, at, at).whole(name)?;
+            self.carry_out(spec, at, edits, traced);
+        }
+        let at = "/model";
+        let Some(model) = spec.get("model") else {
+            return Ok(());
         };
-        let mut out = Out::default();
-        pass(&base, &root, false).leaf(command, &place, &mut out)?;
-        rendered.append(&mut out.origins);
-        if out.user
-            && let Some((container, _)) = place.new.rsplit_once('/')
-        {
-            user_words(spec, container, &mut notes);
+        let fields = data.fields(spec);
+        if let Some(edits) = self.pass(&fields, traced, at, at).whole(model)? {
+            self.carry_out(spec, at, Some(edits), traced);
         }
+        // Whoever prints a text of the model that is itself a template has got it as it stands.
+        let fields = data.fields(spec);
+        self.pass(&fields, traced, at, at)
+            .no_templates(&spec["model"])
     }
-    Ok(Rendered {
-        origins: rendered
-            .into_iter()
-            .map(|(pointer, origin)| (pointer, origin.to_owned()))
-            .collect(),
-        notes,
-    })
+
+    fn all_but_commands(
+        &self,
+        spec: &mut Value,
+        data: &Root<'_>,
+        traced: &mut Option<Traced>,
+    ) -> Result<Vec<Waiting>, Error> {
+        let fields = data.fields(spec);
+        let mut pass = self.pass(&fields, traced, "", "");
+        pass.commands_wait = true;
+        let edits = pass.whole(spec)?;
+        Ok(self.carry_out(spec, "", edits, traced))
+    }
+
+    /// The commands, which depend on images and environments.
+    fn commands(
+        &self,
+        spec: &mut Value,
+        data: &Root<'_>,
+        waiting: Vec<Waiting>,
+        traced: &mut Option<Traced>,
+    ) -> Result<Vec<String>, Error> {
+        let mut done = Vec::with_capacity(waiting.len());
+        let fields = data.fields(spec);
+        for Waiting { old, new } in waiting {
+            let command = spec.pointer(&new).unwrap_or(&Value::Null);
+            let mut pass = self.pass(&fields, traced, &old, &new);
+            let edits = pass.whole(command)?;
+            let user = pass.user;
+            done.push((new, edits, user));
+        }
+        let mut notes = Vec::new();
+        for (at, edits, user) in done {
+            self.carry_out(spec, &at, edits, traced);
+            if let (true, Some((container, _))) = (user, at.rsplit_once('/')) {
+                user_words(spec, container, &mut notes);
+            }
+        }
+        Ok(notes)
+    }
+
+    fn carry_out(
+        &self,
+        spec: &mut Value,
+        at: &str,
+        edits: Option<Edits>,
+        traced: &mut Option<Traced>,
+    ) -> Vec<Waiting> {
+        let (Some(value), Some(edits)) = (spec.pointer_mut(at), edits) else {
+            return Vec::new();
+        };
+        let tree = traced.as_mut().and_then(|traced| traced.at(at));
+        carry_out(value, tree, at, edits)
+    }
 }
 
 /// What stands before and in the args of a container whose command places them.
@@ -145,292 +191,216 @@ fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<String>) {
     }
 }
 
-/// Puts what is known by now of `keys` into the data.
-fn renew(root: &mut Value, spec: &Value, keys: &[&str]) {
-    for key in keys {
-        root["Spec"][*key] = spec[*key].clone();
-        if let Some((name, _)) = SHORTCUTS.iter().find(|(_, field)| field == key) {
-            root[*name] = spec[*key].clone();
-        }
-    }
+fn text_with_action(value: &Value) -> bool {
+    value.as_str().is_some_and(has_action)
 }
 
-/// What `.` is in a template.
-fn root(spec: &Value, service: &Value, globals: &Globals) -> Value {
-    let mut metadata = service["metadata"].clone();
-    if let Some(object) = metadata.as_object_mut() {
-        object.remove("managedFields");
-        object
-            .entry("namespace")
-            .or_insert_with(|| json!("default"));
-    }
-    let text = |pointer: &str| metadata.pointer(pointer).and_then(Value::as_str);
-    let namespace = text("/namespace").unwrap_or_default().to_owned();
-    let own_pool = weir_api::names::child(text("/name").unwrap_or_default(), "-inference-pool");
-    let pool = spec
-        .pointer("/router/scheduler/pool/ref/name")
-        .and_then(Value::as_str);
-    let pool = pool.filter(|name| !name.is_empty()).unwrap_or(&own_pool);
-    let mut root = json!({
-        "ObjectMeta": metadata,
-        "Spec": spec,
-        "Status": service.get("status").cloned().unwrap_or_else(|| json!({})),
-        "GlobalConfig": {
-            "SystemNamespace": weir_api::names::SYSTEM_NAMESPACE,
-            "IngressGatewayName": globals.gateway_name,
-            "IngressGatewayNamespace": globals.gateway_namespace,
-            "ModelBasedRoutingHeaderName": globals.model_header,
-            "EnableTLS": globals.tls,
-            "InferencePoolNamespacedName": format!("{namespace}/{pool}"),
-        },
-    });
-    for (name, field) in METADATA {
-        root[name] = root["ObjectMeta"][field].clone();
-    }
-    for (name, field) in SHORTCUTS {
-        root[name] = spec[field].clone();
-    }
-    root
+fn is_templated_command(key: &str, value: &Value) -> bool {
+    let words = value.as_array().filter(|_| key == "command");
+    words.is_some_and(|words| words.iter().any(text_with_action))
 }
 
-/// Metadata that templates reach without `.ObjectMeta`.
-const METADATA: [(&str, &str); 5] = [
-    ("Name", "name"),
-    ("Namespace", "namespace"),
-    ("Labels", "labels"),
-    ("Annotations", "annotations"),
-    ("UID", "uid"),
-];
+fn has_action(text: &str) -> bool {
+    text.contains("{{")
+}
 
-/// Parts of the spec that templates reach without `.Spec`.
-const SHORTCUTS: [(&str, &str); 3] = [
-    ("Model", "model"),
-    ("Parallelism", "parallelism"),
-    ("Prefill", "prefill"),
-];
-
-#[derive(Clone, Copy)]
-struct Pass<'a, 'o> {
-    root: &'a Value,
-    schema: &'a Node,
-    origins: &'o ByPointer,
+/// One walk over a part of the spec.
+struct Pass<'a> {
+    known: Known<'a>,
     version: Option<&'a str>,
-    /// Whether commands wait for a later pass.
-    defers: bool,
-}
-
-/// Where a value was in the merged spec, and where it is when list items are left out or become several.
-#[derive(Clone)]
-struct Place {
-    old: String,
-    new: String,
-}
-
-impl Place {
-    fn at(pointer: &str) -> Self {
-        Self {
-            old: pointer.to_owned(),
-            new: pointer.to_owned(),
-        }
-    }
-
-    fn below(&self, old: &str, new: &str) -> Self {
-        Self {
-            old: format!("{}/{old}", self.old),
-            new: format!("{}/{new}", self.new),
-        }
-    }
-}
-
-/// What is gathered on the way.
-#[derive(Default)]
-struct Out<'a> {
-    origins: Vec<(String, &'a str)>,
-    deferred: Vec<Place>,
+    traced: Option<&'a Traced>,
+    /// Whether commands are left to a later step.
+    commands_wait: bool,
+    /// Where the part stood in the merged spec, as a pointer, and where it stands now.
+    old: &'a str,
+    new: &'a str,
+    /// From there to the value that is looked at.
+    steps: Vec<Step<'a>>,
+    /// Whether a text placed the user's words.
     user: bool,
 }
 
-/// What becomes of a value.
-enum Kept {
-    One,
-    None,
-    /// It stands for these items of its list.
-    Many(Vec<String>),
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Field(&'a str),
+    Item(usize),
 }
 
-impl<'o> Pass<'_, 'o> {
-    fn leaf(&self, value: &mut Value, place: &Place, out: &mut Out<'o>) -> Result<Kept, Error> {
+/// What becomes of a value.
+enum Found {
+    Same,
+    Changed(Edits),
+    /// The item around it is to be left out.
+    Omitted,
+}
+
+impl<'a> Pass<'a> {
+    /// The edits of a part that cannot itself be left out.
+    fn whole(&mut self, value: &'a Value) -> Result<Option<Edits>, Error> {
+        match self.value(value)? {
+            Found::Same => Ok(None),
+            Found::Changed(Edits::Several(_)) => Err(self.several(value)),
+            Found::Changed(edits) => Ok(Some(edits)),
+            Found::Omitted => Err(self.refusal(
+                "",
+                "omit is possible only in an item of a list, which is then left out".to_owned(),
+            )),
+        }
+    }
+
+    fn value(&mut self, value: &'a Value) -> Result<Found, Error> {
         match value {
-            Value::String(text) if text.contains("{{") => {
-                let program = Program {
-                    version: self.version,
-                    ..Program::default()
-                };
-                let rendered = Template::parse(text, Trim::Blanks, &program)
-                    .and_then(|template| template.render(self.root, self, &program));
-                out.user |= program.user.get();
-                match rendered {
-                    Ok(rendered) if program.several.get() => {
-                        return Ok(Kept::Many(
-                            rendered.split(BETWEEN).map(str::to_owned).collect(),
-                        ));
-                    }
-                    Ok(rendered) => *text = rendered,
-                    Err(error) if error.omit => return Ok(Kept::None),
-                    Err(error) => return Err(self.error(&place.old, text, &error)),
-                }
-                self.note(place, &place.new, out);
-            }
-            Value::Array(list) if !list.is_empty() => {
-                let mut kept: Vec<Value> = Vec::with_capacity(list.len());
-                for (index, mut item) in std::mem::take(list).into_iter().enumerate() {
-                    let below = place.below(&index.to_string(), &kept.len().to_string());
-                    let mut of_item = Out::default();
-                    match self.leaf(&mut item, &below, &mut of_item)? {
-                        Kept::One => {
-                            kept.push(item);
-                            out.origins.append(&mut of_item.origins);
-                            out.deferred.append(&mut of_item.deferred);
-                        }
-                        Kept::None => {}
-                        Kept::Many(words) => {
-                            for word in words {
-                                let new = format!("{}/{}", place.new, kept.len());
-                                self.note(&below, &new, out);
-                                kept.push(Value::String(word));
-                            }
-                        }
-                    }
-                    out.user |= of_item.user;
-                }
-                *list = kept;
-            }
-            Value::Object(map) if !map.is_empty() => {
-                let mut emptied = Vec::new();
-                for (key, item) in map.iter_mut() {
-                    let part = escape(key);
-                    let below = place.below(&part, &part);
-                    let filled = is_filled(item);
-                    if self.defers && key == "command" && item.is_array() {
-                        out.deferred.push(below);
-                        continue;
-                    }
-                    match self.leaf(item, &below, out)? {
-                        Kept::One if filled && !is_filled(item) => emptied.push(key.clone()),
-                        Kept::One => {}
-                        Kept::None => return Ok(Kept::None),
-                        Kept::Many(_) => return Err(self.many(&below.old, item)),
-                    }
-                }
-                // A list that has lost all of its items is no list that somebody wrote.
-                for key in emptied {
-                    map.remove(&key);
-                }
-            }
-            _ => self.note(place, &place.new, out),
-        }
-        Ok(Kept::One)
-    }
-
-    fn note(&self, place: &Place, new: &str, out: &mut Out<'o>) {
-        if let Some(origin) = self.origins.get(&place.old) {
-            out.origins.push((new.to_owned(), origin));
+            Value::String(text) if has_action(text) => self.text(text),
+            Value::Array(list) => self.list(list),
+            Value::Object(map) => self.object(map),
+            _ => Ok(Found::Same),
         }
     }
 
-    fn many(&self, path: &str, value: &Value) -> Error {
-        Error::Template {
-            config: self.config(path),
-            field: field(path),
-            text: value.as_str().unwrap_or_default().to_owned(),
-            problem: "several words are possible only as items of a list".to_owned(),
+    fn text(&mut self, text: &str) -> Result<Found, Error> {
+        let program = Program {
+            version: self.version,
+            ..Program::default()
+        };
+        let rendered = cache::template(text).and_then(|template| {
+            template.render(Data::Fields(self.known.fields), &self.known, &program)
+        });
+        self.user |= program.user.get();
+        match rendered {
+            Ok(words) if program.several.get() => {
+                let words = words.split(BETWEEN).map(str::to_owned).collect();
+                Ok(Found::Changed(Edits::Several(words)))
+            }
+            Ok(rendered) => Ok(Found::Changed(Edits::Text(rendered))),
+            Err(error) if error.omit => Ok(Found::Omitted),
+            Err(error) => Err(self.error(text, &error)),
         }
     }
 
-    /// Whoever prints a text of the model that is itself a template has got it as it stands.
-    fn no_templates(&self, value: &Value, path: &str) -> Result<(), Error> {
+    fn list(&mut self, list: &'a [Value]) -> Result<Found, Error> {
+        let mut edits = Vec::new();
+        for (index, item) in list.iter().enumerate() {
+            match self.below(Step::Item(index), |pass| pass.value(item))? {
+                Found::Same => {}
+                Found::Changed(edit) => edits.push((index, edit)),
+                Found::Omitted => edits.push((index, Edits::Gone)),
+            }
+        }
+        Ok(changed(edits, Edits::List))
+    }
+
+    fn object(&mut self, map: &'a Map<String, Value>) -> Result<Found, Error> {
+        let mut edits = Vec::new();
+        for (key, value) in map {
+            // The model was done before the rest.
+            if self.commands_wait && self.steps.is_empty() && key == "model" {
+                continue;
+            }
+            match self.below(Step::Field(key), |pass| pass.field(key, value))? {
+                Found::Same => {}
+                Found::Changed(edit) => edits.push((key.clone(), edit)),
+                Found::Omitted => return Ok(Found::Omitted),
+            }
+        }
+        Ok(changed(edits, Edits::Object))
+    }
+
+    fn field(&mut self, key: &str, value: &'a Value) -> Result<Found, Error> {
+        if self.commands_wait && is_templated_command(key, value) {
+            return Ok(Found::Changed(Edits::Later(self.pointer(self.old))));
+        }
+        match self.value(value)? {
+            Found::Changed(Edits::Several(_)) => Err(self.several(value)),
+            found => Ok(found),
+        }
+    }
+}
+
+impl<'a> Pass<'a> {
+    fn no_templates(&mut self, value: &'a Value) -> Result<(), Error> {
         match value {
-            Value::String(text) if text.contains("{{") => Err(Error::Template {
-                config: self.config(path),
-                field: field(path),
-                text: text.chars().take(200).collect(),
-                problem:
-                    "a template is left: it refers to itself or to another template of the model"
-                        .to_owned(),
+            Value::String(text) if has_action(text) => Err(self.refusal(
+                text,
+                "a template is left: it refers to itself or to another template of the model"
+                    .to_owned(),
+            )),
+            Value::Array(list) => list.iter().enumerate().try_for_each(|(index, item)| {
+                self.below(Step::Item(index), |pass| pass.no_templates(item))
             }),
-            Value::Array(list) => list
-                .iter()
-                .enumerate()
-                .try_for_each(|(index, item)| self.no_templates(item, &format!("{path}/{index}"))),
             Value::Object(map) => map.iter().try_for_each(|(key, item)| {
-                self.no_templates(item, &format!("{path}/{}", escape(key)))
+                self.below(Step::Field(key), |pass| pass.no_templates(item))
             }),
             _ => Ok(()),
         }
     }
 
-    fn config(&self, path: &str) -> String {
-        let config = self.origins.get(path).cloned();
-        config.unwrap_or_else(|| "service".to_owned())
+    fn below<T>(&mut self, step: Step<'a>, walk: impl FnOnce(&mut Self) -> T) -> T {
+        self.steps.push(step);
+        let found = walk(self);
+        self.steps.pop();
+        found
+    }
+}
+
+impl Pass<'_> {
+    fn several(&self, value: &Value) -> Error {
+        self.refusal(
+            value.as_str().unwrap_or_default(),
+            "several words are possible only as items of a list".to_owned(),
+        )
     }
 
-    fn error(&self, path: &str, text: &str, error: &weir_template::Error) -> Error {
+    fn error(&self, text: &str, error: &weir_template::Error) -> Error {
         let mut problem = error.to_string();
         let braces = ["not defined", "unexpected", "not closed", "missing value"];
         if braces.iter().any(|part| error.message.contains(part)) {
             problem.push_str("; for literal braces write {{ `{{` }}");
         }
         let line = text.lines().nth(error.line - 1).unwrap_or_default();
+        self.refusal(line.trim(), problem)
+    }
+
+    /// Something is wrong with `text`, which stands where the walk is.
+    fn refusal(&self, text: &str, problem: String) -> Error {
+        let layer = self
+            .traced
+            .and_then(|traced| traced.layer(&self.pointer(self.new)));
         Error::Template {
-            config: self.config(path),
-            field: field(path),
-            text: line.trim().chars().take(200).collect(),
+            config: layer.unwrap_or("service").to_owned(),
+            field: field(&self.pointer(self.old)),
+            text: text.chars().take(MAX_EXCERPT).collect(),
             problem,
         }
     }
-}
 
-impl Shape for Pass<'_, '_> {
-    fn fields(&self, path: &[std::borrow::Cow<'_, str>]) -> Option<Vec<String>> {
-        let Some((first, rest)) = path.split_first() else {
-            return self
-                .root
-                .as_object()
-                .map(|root| root.keys().cloned().collect());
-        };
-        let shortcut = SHORTCUTS.iter().find(|(name, _)| *name == &**first);
-        let mut node = match (&**first, shortcut) {
-            ("Spec", _) => self.schema.clone(),
-            ("ObjectMeta", _) if rest.is_empty() => {
-                let names = Node::object_meta();
-                return Some(names.property_names().map(str::to_owned).collect());
+    fn pointer(&self, start: &str) -> String {
+        let mut pointer = start.to_owned();
+        for step in &self.steps {
+            pointer.push('/');
+            match step {
+                Step::Field(key) => pointer.push_str(&escape(key)),
+                Step::Item(index) => pointer.push_str(&index.to_string()),
             }
-            ("GlobalConfig", _) => {
-                return self.root[&**first]
-                    .as_object()
-                    .map(|known| known.keys().cloned().collect());
-            }
-            (_, Some((_, field))) => self.schema.property(field)?,
-            _ => return None,
-        };
-        for name in rest {
-            node = if name == "[]" {
-                node.items()?
-            } else {
-                node.property(name)?
-            };
         }
-        let names: Vec<String> = node.property_names().map(str::to_owned).collect();
-        (!names.is_empty()).then_some(names)
+        pointer
     }
 }
 
-fn is_filled(value: &Value) -> bool {
-    value.as_array().is_some_and(|list| !list.is_empty())
+fn changed<T>(edits: Vec<T>, edits_of: impl Fn(Vec<T>) -> Edits) -> Found {
+    if edits.is_empty() {
+        Found::Same
+    } else {
+        Found::Changed(edits_of(edits))
+    }
 }
 
-pub(crate) fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+/// A step of a pointer.
+pub(crate) fn escape(key: &str) -> Cow<'_, str> {
+    if key.contains(['~', '/']) {
+        Cow::Owned(key.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(key)
+    }
 }
 
 /// Turns a JSON pointer into a field path.

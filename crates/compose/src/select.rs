@@ -4,24 +4,34 @@
 //! one. The order of the answer is that of the merge.
 
 use serde_json::{Value, json};
+use weir_merge::{merge_onto, try_compose_merge};
 
-use crate::{Config, drop_nulls, merge_layer, yield_default_name};
+use crate::layer::layers;
+use crate::{Config, SPEC};
 
 /// Returns `service` with the spec that it has together with `bases`, for [`select`].
 ///
 /// The layers are merged in their final order. A layer that cannot be merged is left out here: [`crate::compose`]
 /// says what is wrong with it.
 pub fn detect(service: &Value, bases: &[Config]) -> Value {
-    let mut own = service.get("spec").cloned().unwrap_or_else(|| json!({}));
-    yield_default_name(service, &mut own, bases);
-    let layers = bases.iter().map(|base| base.spec.clone()).chain([own]);
-    let spec = layers.fold(json!({}), |spec, mut layer| {
-        drop_nulls(&mut layer);
-        merge_layer(&spec, &layer).unwrap_or(spec)
-    });
     let mut detected = service.clone();
-    detected["spec"] = spec;
+    detected["spec"] = together(service, bases);
     detected
+}
+
+/// The spec of [`detect`].
+pub(crate) fn together(service: &Value, bases: &[Config]) -> Value {
+    let layers = layers(service, bases);
+    let mut spec = json!({});
+    let merged = layers
+        .iter()
+        .try_for_each(|layer| merge_onto(&mut spec, layer, &SPEC));
+    if merged.is_ok() {
+        return spec;
+    }
+    layers.iter().fold(json!({}), |spec, layer| {
+        try_compose_merge(&spec, layer, &SPEC).unwrap_or(spec)
+    })
 }
 
 /// Returns the suffixes of the presets that `service` asks for, in merge order.
@@ -33,7 +43,11 @@ pub fn select(service: &Value) -> Vec<&'static str> {
 
 /// As [`select`], with the text of the picker's configuration where the service names a ConfigMap for it.
 pub fn select_with(service: &Value, referenced: Option<&str>) -> Vec<&'static str> {
-    let spec = service.get("spec").unwrap_or(&Value::Null);
+    suffixes(service.get("spec").unwrap_or(&Value::Null), referenced)
+}
+
+/// As [`select_with`], for a spec.
+pub(crate) fn suffixes(spec: &Value, referenced: Option<&str>) -> Vec<&'static str> {
     let set = |pointer: &str| spec.pointer(pointer).is_some_and(|value| !value.is_null());
     let filled = |pointer: &str| {
         let text = spec.pointer(pointer).and_then(Value::as_str);

@@ -477,7 +477,7 @@ fn kserve_s_presets_come_to_them_by_a_real_shell() {
         let config = Config {
             name: example.preset.to_owned(),
             namespace: "kserve".to_owned(),
-            spec: documents.remove(0).value["spec"].take(),
+            spec: documents.remove(0).value["spec"].take().into(),
         };
         let container = container(&example, &[config]);
         stubs(&directory, example.version);

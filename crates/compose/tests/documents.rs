@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_compose::{Globals, Naming, combine};
@@ -142,11 +143,11 @@ fn digest(name: &str, service: &Value, configs: &[Value], tls: bool) -> String {
         tls,
         ..Globals::default()
     };
-    let find = |_: &str, name: &str| -> Result<Option<Value>, String> {
+    let find = |_: &str, name: &str| -> Result<Option<Arc<Value>>, String> {
         let found = configs
             .iter()
             .find(|config| config["metadata"]["name"] == name);
-        Ok(found.cloned())
+        Ok(found.cloned().map(Arc::new))
     };
     let mut service = service.clone();
     if service["metadata"]["namespace"].is_null() {

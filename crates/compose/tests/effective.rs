@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use weir_compose::{Config, Effective, Error, Globals, compose, presets, select};
+use weir_compose::{
+    Config, Effective, Error, Globals, compose, compose_with_origins, presets, select,
+};
 
 fn read(path: &str) -> Option<Value> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -61,7 +63,10 @@ fn own_example() {
     let service = read("examples/basic.yaml").expect("the example is part of the repository");
     let effective = effective(&service, &Globals::default()).expect("composes");
     insta::assert_snapshot!(serde_json::to_string_pretty(&effective.spec).expect("prints"));
-    let origin = |pointer: &str| effective.origins.get(pointer).map(String::as_str);
+    let traced = compose_with_origins(&service, &chosen(&service), &Globals::default());
+    let (same, origins) = traced.expect("composes");
+    assert_eq!(same, effective);
+    let origin = |pointer: &str| origins.get(pointer).map(String::as_str);
     assert_eq!(origin("/replicas"), Some("service"));
     assert_eq!(origin("/template/containers/0/image"), Some("service"));
     assert_eq!(
@@ -132,12 +137,14 @@ fn values_of_a_config_are_seen_by_templates() {
         spec: json!({
             "model": {"name": "{{ .Name }}-tuned"},
             "parallelism": {"tensor": 2},
-        }),
+        })
+        .into(),
     };
     let service = service(&json!({"model": {"uri": "hf://a/b", "name": "svc"}}));
     let mut configs = chosen(&service);
     configs.push(config);
-    let effective = compose(&service, &configs, &Globals::default()).expect("composes");
+    let (effective, origins) =
+        compose_with_origins(&service, &configs, &Globals::default()).expect("composes");
     assert_eq!(
         command(&effective),
         "vllm serve /mnt/models --served-model-name svc-tuned publishers/ns/models/svc-tuned --port 8000 \
@@ -145,10 +152,7 @@ fn values_of_a_config_are_seen_by_templates() {
          --tensor-parallel-size 2"
     );
     assert_eq!(
-        effective
-            .origins
-            .get("/parallelism/tensor")
-            .map(String::as_str),
+        origins.get("/parallelism/tensor").map(String::as_str),
         Some("ns/base")
     );
 }
@@ -165,7 +169,8 @@ fn errors_name_config_field_and_place() {
         let config = Config {
             name: "base".to_owned(),
             namespace: "ns".to_owned(),
-            spec: json!({"template": {"containers": [{"name": "main", "args": ["a", text]}]}}),
+            spec: json!({"template": {"containers": [{"name": "main", "args": ["a", text]}]}})
+                .into(),
         };
         let service = service(&json!({"model": {"uri": "hf://a/b"}}));
         let error = compose(&service, &[config], &Globals::default()).expect_err(text);
@@ -216,7 +221,7 @@ fn preset_files_of_kserve_render() {
         let config = Config {
             name: file.to_owned(),
             namespace: "kserve".to_owned(),
-            spec: preset["spec"].clone(),
+            spec: preset["spec"].clone().into(),
         };
         let effective = compose(&service, &[config], &Globals::default());
         let text = effective.map(|effective| effective.spec.to_string());

@@ -2,17 +2,22 @@
 
 use serde_json::{Value, json};
 use weir_compose::{
-    Effective, Globals, compose, picker_reference, presets, resolve_picker_reference, select,
+    Effective, Globals, Origins, compose, compose_with_origins, picker_reference, presets,
+    resolve_picker_reference, select,
 };
 
 fn effective(router: &Value) -> Effective {
+    with_origins(router).0
+}
+
+fn with_origins(router: &Value) -> (Effective, Origins) {
     let service = json!({
         "metadata": {"name": "svc", "namespace": "ns"},
         "spec": {"model": {"uri": "hf://a/b"}, "router": router},
     });
     let chosen = select(&service).into_iter().filter_map(presets::find);
     let configs: Vec<_> = chosen.cloned().collect();
-    compose(&service, &configs, &Globals::default()).expect("composes")
+    compose_with_origins(&service, &configs, &Globals::default()).expect("composes")
 }
 
 /// Group, kind and name of the first backend of the first rule of a route.
@@ -33,14 +38,10 @@ fn backend(effective: &Effective) -> String {
 
 #[test]
 fn backends_follow_the_scheduler() {
-    let none = effective(&json!({"route": {}}));
+    let (none, origins) = with_origins(&json!({"route": {}}));
     assert_eq!(backend(&none), "|Service|svc-kserve-workload-svc|8000");
     let at = "/router/route/http/spec/rules/0/backendRefs/0";
-    let origin = |leaf: &str| {
-        none.origins
-            .get(&format!("{at}/{leaf}"))
-            .map(String::as_str)
-    };
+    let origin = |leaf: &str| origins.get(&format!("{at}/{leaf}")).map(String::as_str);
     assert_eq!(origin("name"), Some("rule"));
     assert_eq!(origin("port"), Some("kserve-config-llm-router-route"));
     let own = effective(&json!({"route": {}, "scheduler": {}}));

@@ -13,6 +13,8 @@ mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use weir_compose::{Globals, Naming, combine};
 
@@ -68,13 +70,13 @@ fn composed(case: &recorded::Case) -> Result<Value, String> {
         tls: case.tls,
         ..Globals::default()
     };
-    let find = |namespace: &str, name: &str| -> Result<Option<Value>, String> {
+    let find = |namespace: &str, name: &str| -> Result<Option<Arc<Value>>, String> {
         let own = namespace == case.namespace;
         let found = case
             .configs
             .iter()
             .find(|c| own && c["metadata"]["name"] == name);
-        Ok(found.cloned())
+        Ok(found.cloned().map(Arc::new))
     };
     let combined = combine(&case.service, &globals, &Naming::default(), find);
     combined

@@ -1,17 +1,17 @@
 //! Lists are merged by the keys that Kubernetes gives them.
 
 use serde_json::json;
-use weir_compose::{Config, Globals, compose};
+use weir_compose::{Config, Globals, Spec, compose};
 
 #[test]
 fn containers_and_their_environment_are_merged_by_name() {
     let config = Config {
         name: "base".to_owned(),
         namespace: "kserve".to_owned(),
-        spec: json!({"template": {"containers": [
+        spec: Spec::from(json!({"template": {"containers": [
             {"name": "main", "image": "base", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}]},
             {"name": "helper", "image": "helper"},
-        ]}}),
+        ]}})),
     };
     let service = json!({
         "metadata": {"name": "llama", "namespace": "default"},

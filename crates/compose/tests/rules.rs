@@ -13,7 +13,7 @@ fn merged(layers: &[Value]) -> Result<Effective, Error> {
         .map(|(index, spec)| Config {
             name: format!("base-{index}"),
             namespace: "ns".to_owned(),
-            spec: spec.clone(),
+            spec: spec.clone().into(),
         })
         .collect();
     let metadata = json!({

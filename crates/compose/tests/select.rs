@@ -135,7 +135,7 @@ fn base_references_turn_features_on_and_the_last_layer_decides() {
     let base = |spec: Value| Config {
         name: "b".to_owned(),
         namespace: "ns".to_owned(),
-        spec,
+        spec: spec.into(),
     };
     let chosen = |spec: Value, bases: &[Config]| {
         let service = json!({"metadata": {"name": "svc"}, "spec": spec});

@@ -30,10 +30,7 @@ pub(crate) fn effective(
         config_prefix: context.options.config_prefix.clone(),
         pinned: pinned.clone(),
     };
-    let find = |namespace: &str, name: &str| {
-        let found = context.cache.get(kind::CONFIG, namespace, name)?;
-        Ok(found.map(|config| config.as_ref().clone()))
-    };
+    let find = |namespace: &str, name: &str| context.cache.get(kind::CONFIG, namespace, name);
     let failure = |reason, message| Failure {
         condition: condition::PRESETS_COMBINED,
         reason,

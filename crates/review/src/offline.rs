@@ -4,10 +4,11 @@
 //! composition and the plan are those of the controller (`weir_compose`, `weir_plan`).
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_api::names::{self, Kind, kind};
-use weir_compose::{CombineError, Combined, Naming, Source};
+use weir_compose::{CombineError, Combined, Naming, Origins, Source};
 use weir_manifest::{Document, Position};
 use weir_plan::{ServiceIdentity, Settings, SettingsError};
 
@@ -194,10 +195,17 @@ impl<'d> Offline<'d> {
         })
     }
 
-    fn find(&self, namespace: &str, name: &str) -> Result<Option<Value>, Infallible> {
-        Ok(self
-            .config(namespace, name)
-            .map(|config| config.value.clone()))
+    /// The origin of every leaf of what [`Offline::combine`] made.
+    #[must_use]
+    pub fn origins(&self, service: &Object<'_>, combined: &Combined) -> Origins {
+        let origins = combined.origins(&service.value, &self.settings.globals());
+        // It was composed before, of the same.
+        origins.unwrap_or_default()
+    }
+
+    fn find(&self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Infallible> {
+        let config = self.config(namespace, name);
+        Ok(config.map(|config| Arc::new(config.value.clone())))
     }
 
     fn config(&self, namespace: &str, name: &str) -> Option<&Object<'d>> {
@@ -244,11 +252,14 @@ impl<'d> Offline<'d> {
         let (namespace, name) = layer.split_once('/')?;
         let found =
             weir_compose::find_config(&self.naming, namespace, name, |a, b| self.find(a, b));
-        found.ok().flatten().map(|config| config.spec)
+        found
+            .ok()
+            .flatten()
+            .map(|config| Value::clone(&config.spec))
     }
 
     /// Where the value of a layer at a pointer into its spec was written, when it was; the layer is that of
-    /// [`weir_compose::Effective::origins`], the nearest thing around counts with `near`.
+    /// [`Origins`], the nearest thing around counts with `near`.
     #[must_use]
     pub fn place(
         &self,

@@ -82,7 +82,7 @@ fn with(config: &Value, sample: &Value) -> Result<(), (String, String)> {
     let layer = |name: &str, spec: &Value| Config {
         name: name.to_owned(),
         namespace: "test-llm-preset-test".to_owned(),
-        spec: spec.clone(),
+        spec: spec.clone().into(),
     };
     let layers = [layer("sample", sample), layer("config", &config["spec"])];
     match compose(&service(&json!({})), &layers, &Globals::default()) {

@@ -1,7 +1,7 @@
 //! Where the values of an effective spec, and of the objects made of it, come from.
 
 use serde_json::Value;
-use weir_compose::Combined;
+use weir_compose::{Combined, Origins};
 
 use crate::locate;
 use crate::offline::{Object, Offline, Place, SERVICE, describe};
@@ -58,6 +58,7 @@ pub struct Trace<'a> {
     world: &'a Offline<'a>,
     service: &'a Object<'a>,
     combined: &'a Combined,
+    origins: Origins,
 }
 
 /// A path that leads nowhere in the effective spec.
@@ -150,6 +151,7 @@ impl<'a> Trace<'a> {
             world,
             service,
             combined,
+            origins: world.origins(service, combined),
         }
     }
 
@@ -203,12 +205,12 @@ impl<'a> Trace<'a> {
 
     /// The layer of a value; of an object or a list the one that all its leaves come from.
     fn layer(&self, pointer: &str) -> Option<&str> {
-        let origins = &self.combined.effective.origins;
-        if let Some(layer) = origins.get(pointer) {
+        if let Some(layer) = self.origins.get(pointer) {
             return Some(layer);
         }
         let below = format!("{pointer}/");
-        let mut leaves = origins
+        let mut leaves = self
+            .origins
             .range(below.clone()..)
             .take_while(|(leaf, _)| leaf.starts_with(&below))
             .map(|(_, layer)| layer);
@@ -251,7 +253,7 @@ impl<'a> Trace<'a> {
         let configs = self.combined.layers.iter().map(|(_, config)| config);
         configs
             .filter(|config| is(config))
-            .map(|config| &config.spec)
+            .map(|config| &*config.spec)
             .next()
     }
 }
