@@ -247,7 +247,7 @@ impl Config {
     pub fn staleness(&self) -> Duration {
         match &self.plugins[self.detector].settings {
             Settings::UtilizationDetector(detector) => detector.staleness,
-            _ => read::STALENESS,
+            _ => settings::UtilizationDetector::default().staleness,
         }
     }
 }

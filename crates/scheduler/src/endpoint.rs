@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -120,7 +121,27 @@ pub struct Snapshot(Arc<Inner>);
 struct Inner {
     version: u64,
     endpoints: Vec<Arc<Endpoint>>,
-    positions: HashMap<ServerKey, u32>,
+    positions: HashMap<ServerKey, u32, BuildHasherDefault<Spread>>,
+}
+
+/// Keys are numbers in sequence: a multiplication spreads them.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
 }
 
 /// `updated` of an endpoint that was never scraped.
@@ -303,6 +324,11 @@ impl Live {
         if **self.adapters.read() != adapters {
             *self.adapters.write() = Arc::new(adapters);
         }
+    }
+
+    /// Looks at the adapters without keeping them.
+    pub(crate) fn with_adapters<T>(&self, look: impl FnOnce(&Adapters) -> T) -> T {
+        look(&self.adapters.read())
     }
 
     /// Requests sent there and not ended.

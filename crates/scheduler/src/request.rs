@@ -36,9 +36,8 @@ pub struct LlmRequest<'a> {
     pub id: &'a str,
     /// The model after rewrites: what the engine is asked for. May be empty (unknown APIs).
     pub target_model: &'a str,
-    /// The prompts, each as the little-endian bytes of its tokens. An estimated token is four bytes of text, so here
-    /// text stands for itself. Empty: unknown.
-    pub prompts: &'a [&'a [u8]],
+    /// The prompts. Empty: unknown.
+    pub prompts: &'a [Prompt<'a>],
     /// Prompts with different salts share no cache.
     pub cache_salt: &'a str,
     /// The client's limit of generated tokens.
@@ -55,6 +54,27 @@ pub struct LlmRequest<'a> {
     pub body_bytes: u64,
     /// When it came, by the caller's monotonic clock.
     pub received: Duration,
+}
+
+/// One prompt as tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prompt<'a> {
+    /// The first tokens, as their little-endian bytes. An estimated token is four bytes of text, so here text stands
+    /// for itself. What lies beyond [`crate::Needs::prompt_bytes`] may be left out.
+    pub head: &'a [u8],
+    /// Tokens of the whole prompt.
+    pub tokens: u64,
+}
+
+impl<'a> Prompt<'a> {
+    /// A prompt of which everything is at hand.
+    #[must_use]
+    pub fn whole(bytes: &'a [u8]) -> Self {
+        Self {
+            head: bytes,
+            tokens: bytes.len().div_ceil(BYTES_PER_TOKEN) as u64,
+        }
+    }
 }
 
 /// A piece of a prompt that an encoder works on.
@@ -90,12 +110,11 @@ impl LlmRequest<'_> {
     pub fn prompt_tokens(&self) -> u64 {
         self.prompts
             .iter()
-            .map(|prompt| prompt.len().div_ceil(BYTES_PER_TOKEN) as u64)
-            .sum()
+            .fold(0, |sum: u64, prompt| sum.saturating_add(prompt.tokens))
     }
 }
 
 /// Fairness id of requests that bring none.
 pub const DEFAULT_FLOW: &str = "default-flow";
-/// Bytes of a token in [`LlmRequest::prompts`].
+/// Bytes of a token in [`Prompt::head`].
 pub const BYTES_PER_TOKEN: usize = 4;

@@ -304,24 +304,28 @@ pub(super) fn utilization_detector(
     fields: &mut Fields<'_>,
     report: &mut Report<'_>,
 ) -> UtilizationDetector {
+    let default = UtilizationDetector::default();
     UtilizationDetector {
-        queue: fields.float_where("queueDepthThreshold", 5.0, "above 0", positive, report),
+        queue: fields.float_where(
+            "queueDepthThreshold",
+            default.queue,
+            "above 0",
+            positive,
+            report,
+        ),
         kv: fields.float_where(
             "kvCacheUtilThreshold",
-            0.8,
+            default.kv,
             "above 0 and at most 1",
             |v| v > 0.0 && v <= 1.0,
             report,
         ),
         staleness: fields
             .duration("metricsStalenessThreshold", report)
-            .unwrap_or(STALENESS),
+            .unwrap_or(default.staleness),
         headroom: fields.float_where("headroom", 0.0, "at least 0", not_negative, report),
     }
 }
-
-/// Age from which the detector does not believe metrics.
-pub(super) const STALENESS: Duration = Duration::from_millis(200);
 
 pub(super) fn concurrency_detector(
     fields: &mut Fields<'_>,

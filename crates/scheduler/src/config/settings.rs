@@ -464,6 +464,17 @@ pub struct UtilizationDetector {
     pub headroom: f64,
 }
 
+impl Default for UtilizationDetector {
+    fn default() -> Self {
+        Self {
+            queue: 5.0,
+            kv: 0.8,
+            staleness: Duration::from_millis(200),
+            headroom: 0.0,
+        }
+    }
+}
+
 /// What the concurrency detector counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConcurrencyMode {
