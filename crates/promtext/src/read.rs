@@ -9,6 +9,8 @@ pub struct Sample<'a> {
     pub raw_labels: &'a str,
     /// The value.
     pub value: f64,
+    /// The time at the end of the line, in milliseconds, if there is one.
+    pub timestamp: Option<i64>,
 }
 
 impl<'a> Sample<'a> {
@@ -81,8 +83,8 @@ fn sample(line: &str) -> Option<Sample<'_>> {
             (&inside[..end], &inside[end + 1..])
         }
     };
-    let value = rest.split_ascii_whitespace().next()?;
-    let value = match value {
+    let mut rest = rest.split_ascii_whitespace();
+    let value = match rest.next()? {
         "+Inf" => f64::INFINITY,
         "-Inf" => f64::NEG_INFINITY,
         text => text.parse().ok()?,
@@ -91,6 +93,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
         name,
         raw_labels,
         value,
+        timestamp: rest.next().and_then(|time| time.parse().ok()),
     })
 }
 
@@ -121,6 +124,10 @@ mod tests {
         assert_eq!(all[1].label("x"), Some("}\\\"=,"));
         assert_eq!(all[1].label("y"), Some("2"));
         assert_eq!(all[1].label("z"), None);
+        assert_eq!(
+            (all[0].timestamp, all[1].timestamp),
+            (None, Some(1_700_000_000))
+        );
         assert_eq!(all[2].value, f64::INFINITY);
     }
 

@@ -80,13 +80,11 @@ fn read(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Engine {
     };
     let size_label = label("cacheBlockSizeLabelName", "block_size", report);
     let blocks_label = label("cacheNumBlocksLabelName", "num_gpu_blocks", report);
-    if fields.has("customMetrics") {
-        report.error(
-            &fields.at("customMetrics"),
-            "custom metrics are not supported: no plugin of this picker reads them",
-        );
-    }
-    fields.take("customMetrics");
+    fields.ignore(
+        "customMetrics",
+        "no plugin of this picker reads custom metrics",
+        report,
+    );
     Engine {
         name,
         waiting,
