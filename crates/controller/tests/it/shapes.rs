@@ -141,20 +141,6 @@ async fn a_selector_with_the_role_in_it_is_kept_until_the_role_changes() {
 
     let prefill = json!({"spec": {"prefill": {"template": {"containers": [{"name": "main", "image": "engine"}]}}}});
     world.patch(kind::SERVICE, "llama", prefill).await;
-    // Where no garbage collector runs, the test takes its part.
-    let orphaned = |d: &Value| {
-        d["metadata"]["uid"] != adopted["metadata"]["uid"]
-            || d["metadata"]["finalizers"] == json!(["orphan"])
-    };
-    let left = world
-        .until(kind::DEPLOYMENT, "llama-kserve", orphaned)
-        .await;
-    if left["metadata"]["uid"] == adopted["metadata"]["uid"] {
-        let released = json!({"metadata": {"finalizers": null}});
-        world
-            .patch(kind::DEPLOYMENT, "llama-kserve", released)
-            .await;
-    }
     let anew = world
         .until(kind::DEPLOYMENT, "llama-kserve", |d| {
             d["metadata"]["uid"] != adopted["metadata"]["uid"]
