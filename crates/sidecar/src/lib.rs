@@ -164,10 +164,14 @@ async fn run(options: Options, env: &BTreeMap<String, String>) -> Result<(), Err
             look_up(flag, host).await?;
         }
     }
-    let sockets = Sockets::bind(&options).await?;
-    let sidecar = Sidecar::new(options, env, sockets)?;
+    let sidecar = Sidecar::new(options, env)?;
+    let sockets = Sockets::bind(&sidecar.options).await?;
+    for listener in &sockets.ranks {
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "Sidecar listens");
+    }
     tokio::select! {
-        () = sidecar.serve(stop) => Ok(()),
+        () = sidecar.serve(sockets, stop) => Ok(()),
         () = cut.cancelled() => Err(Error::Cut),
     }
 }
@@ -177,7 +181,6 @@ pub struct Sidecar {
     options: Options,
     client: Client,
     certificate: Option<Serving>,
-    sockets: Sockets,
 }
 
 /// Where a sidecar listens and whom it calls.
@@ -214,15 +217,11 @@ impl Sockets {
 }
 
 impl Sidecar {
-    /// Returns a sidecar between `sockets`. `env` says whom to trust.
+    /// Returns a sidecar; `env` says whom to trust.
     ///
     /// # Errors
     /// When a certificate is not usable.
-    pub fn new(
-        options: Options,
-        env: &BTreeMap<String, String>,
-        sockets: Sockets,
-    ) -> Result<Self, Error> {
+    pub fn new(options: Options, env: &BTreeMap<String, String>) -> Result<Self, Error> {
         let certificate = match (options.secure, &options.cert_path) {
             (false, _) => None,
             (true, Some(directory)) => Some(Serving::from_directory(directory)?),
@@ -232,17 +231,16 @@ impl Sidecar {
             client: client(&options, env),
             options,
             certificate,
-            sockets,
         })
     }
 
-    /// Serves until `stop`, then lets running requests finish for at most a minute.
-    pub async fn serve(self, stop: CancellationToken) {
+    /// Serves between `sockets` until `stop`, then lets running requests finish for at most a minute.
+    pub async fn serve(self, sockets: Sockets, stop: CancellationToken) {
         let metrics = Arc::new(Metrics::default());
         let server = Arc::new(Server::new(
             self.options,
             self.client,
-            self.sockets.engines,
+            sockets.engines,
             Arc::clone(&metrics),
             stop.clone(),
         ));
@@ -251,7 +249,7 @@ impl Sidecar {
             head: Some(HEAD),
         };
         let mut listeners = JoinSet::new();
-        for (rank, listener) in self.sockets.ranks.into_iter().enumerate() {
+        for (rank, listener) in sockets.ranks.into_iter().enumerate() {
             let server = Arc::clone(&server);
             let tls = self.certificate.as_ref().map(Serving::server_config);
             let stop = stop.clone();
@@ -264,7 +262,7 @@ impl Sidecar {
             });
         }
         let mut beside = JoinSet::new();
-        if let Some(listener) = self.sockets.metrics {
+        if let Some(listener) = sockets.metrics {
             let certificate = self.certificate.clone();
             let handler = move |request| {
                 let (metrics, certificate) = (Arc::clone(&metrics), certificate.clone());

@@ -83,13 +83,13 @@ impl Running {
         let metrics = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metrics_address = metrics.local_addr().unwrap();
         sockets.metrics = Some(metrics);
-        let sidecar = Sidecar::new(options, &variables(env), sockets).unwrap();
+        let sidecar = Sidecar::new(options, &variables(env)).unwrap();
         let stop = CancellationToken::new();
         Self {
             ranks,
             metrics: metrics_address,
             stop: stop.clone(),
-            done: tokio::spawn(sidecar.serve(stop)),
+            done: tokio::spawn(sidecar.serve(sockets, stop)),
         }
     }
 }

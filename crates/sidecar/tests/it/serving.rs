@@ -176,3 +176,29 @@ async fn a_head_that_is_too_large_is_refused() {
     }
     assert!(log.take().is_empty());
 }
+
+#[tokio::test]
+async fn http2_in_clear_text_is_served() {
+    use http_body_util::BodyExt as _;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let (running, log) = with(&[CLEAR], json!({"json": {"a": 1}})).await;
+    let stream = tokio::net::TcpStream::connect(running.ranks[0])
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://model.example/v1/completions")
+        .body(String::from("{}"))
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, r#"{"a":1}"#);
+    let seen = log.take().remove(0).request;
+    assert_eq!(seen.header("host"), Some("model.example"));
+    assert_eq!(seen.first, "POST /v1/completions HTTP/1.1");
+}

@@ -21,5 +21,6 @@ mod mistakes;
 mod offline;
 mod real_vllm;
 mod serve;
+mod sidecar;
 mod watch;
 mod wrapper;
