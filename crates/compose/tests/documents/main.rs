@@ -1,12 +1,17 @@
 //! Every service that users start from, composed: the guide's, the samples', and shapes for KServe's own
-//! presets. Kept as reviewed digests.
+//! presets. Kept as files in `testdata/composed`, see [`kept`].
 
+mod kept;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_compose::{Globals, Naming, combine};
+
+use kept::assert_kept;
 
 fn shared() -> PathBuf {
     std::env::var_os("WEIR_SHARED").map_or_else(
@@ -51,26 +56,6 @@ fn documents(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn strings(value: &Value) -> String {
-    let list = value.as_array().into_iter().flatten();
-    let word = |word: &Value| {
-        word.as_str()
-            .map_or_else(|| word.to_string(), str::to_owned)
-    };
-    // A script is not for reading here.
-    list.map(|one| match word(one) {
-        long if long.contains('\n') => "<script>".to_owned(),
-        word => word,
-    })
-    .collect::<Vec<_>>()
-    .join(" ")
-}
-
-fn listed(value: &Value, line: impl Fn(&Value) -> String) -> String {
-    let list = value.as_array().into_iter().flatten();
-    list.map(line).collect::<Vec<_>>().join(", ")
-}
-
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
@@ -98,47 +83,55 @@ fn accepted(container: &Value) {
     }
 }
 
-/// What matters of a pod.
-fn pod(name: &str, pod: &Value, into: &mut String) {
-    for list in ["initContainers", "containers"] {
-        for container in pod[list].as_array().into_iter().flatten() {
-            let of = if list == "containers" { "" } else { "init " };
-            let _ = writeln!(
-                into,
-                "  {name}: {of}{} {}",
-                text(container, "name"),
-                text(container, "image")
-            );
-            accepted(container);
-            let env = listed(&container["env"], |one| match one["value"].as_str() {
-                Some(value) => format!("{}={value}", text(one, "name")),
-                None => format!("{} from elsewhere", text(one, "name")),
+/// The pods of a spec.
+const PODS: [&str; 6] = [
+    "/template",
+    "/worker",
+    "/prefill/template",
+    "/prefill/worker",
+    "/router/scheduler/template",
+    "/router/scheduler/tokenizer/template",
+];
+
+/// The rules of a route, a line for each: they are much the same everywhere. `effective__own_example.snap` has
+/// them in full.
+fn shorten_rules(spec: &mut Value) {
+    let rules = spec.pointer_mut("/router/route/http/spec/rules");
+    for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
+        let list = |value: &Value, line: &dyn Fn(&Value) -> String| {
+            let list = value.as_array().into_iter().flatten().map(line);
+            list.collect::<Vec<_>>().join(", ")
+        };
+        let matches = list(&rule["matches"], &|one| {
+            let path = &one["path"];
+            let headers = list(&one["headers"], &|h| {
+                format!(" {}={}", text(h, "name"), text(h, "value"))
             });
-            let mounts = listed(&container["volumeMounts"], |one| {
-                format!("{} {}", text(one, "name"), text(one, "mountPath"))
-            });
-            for (what, value) in [
-                ("command", strings(&container["command"])),
-                ("args", strings(&container["args"])),
-                ("env", env),
-                ("mounts", mounts),
-            ] {
-                if !value.is_empty() {
-                    let _ = writeln!(into, "    {what}: {value}");
-                }
-            }
-        }
+            format!("{} {}{headers}", text(path, "type"), text(path, "value"))
+        });
+        let filters = list(&rule["filters"], &|one| {
+            let rewrite = one["urlRewrite"]["path"].as_object();
+            let to = rewrite.and_then(|path| path.iter().find(|(key, _)| *key != "type"));
+            format!(
+                "{} {}",
+                text(one, "type"),
+                to.map_or(&Value::Null, |(_, to)| to)
+            )
+        });
+        let backends = list(&rule["backendRefs"], &|one| {
+            let [kind, name] = ["kind", "name"].map(|key| text(one, key));
+            format!("{kind} {name}:{} weight {}", one["port"], one["weight"])
+        });
+        let timeouts = &rule["timeouts"];
+        let name = text(rule, "name");
+        *rule = json!(format!(
+            "{name}: {matches} | {filters} | {backends} | {timeouts}"
+        ));
     }
-    let volumes = listed(&pod["volumes"], |one| {
-        let kind = one
-            .as_object()
-            .and_then(|o| o.keys().find(|key| *key != "name"));
-        format!("{} {}", text(one, "name"), kind.map_or("", String::as_str))
-    });
-    let _ = writeln!(into, "    volumes: {volumes}");
 }
 
-fn digest(name: &str, service: &Value, configs: &[Value], tls: bool) -> String {
+/// What a service and `configs` come to, as a file for people.
+fn composed(from: &str, service: &Value, configs: &[Value], tls: bool) -> String {
     let globals = Globals {
         tls,
         ..Globals::default()
@@ -153,56 +146,41 @@ fn digest(name: &str, service: &Value, configs: &[Value], tls: bool) -> String {
     if service["metadata"]["namespace"].is_null() {
         service["metadata"]["namespace"] = json!("default");
     }
-    let mut into = format!("{name} {}\n", text(&service["metadata"], "name"));
+    let mut into = format!("# {from}, TLS {}\n", if tls { "on" } else { "off" });
     match combine(&service, &globals, &Naming::default(), find) {
         Err(error) => {
-            let _ = writeln!(into, "  refused: {error}");
+            let _ = writeln!(into, "# refused: {error}");
         }
         Ok(combined) => {
-            let spec = &combined.effective.spec;
-            assert!(!spec.to_string().contains("{{"), "{name}");
-            let _ = writeln!(into, "  applied: {}", combined.effective.applied.join(" "));
-            let _ = writeln!(
-                into,
-                "  model: {} as {}",
-                text(&spec["model"], "uri"),
-                text(&spec["model"], "name")
-            );
-            for (of, pointer) in [
-                ("main", "/template"),
-                ("worker", "/worker"),
-                ("prefill", "/prefill/template"),
-                ("prefill worker", "/prefill/worker"),
-                ("picker", "/router/scheduler/template"),
-                ("tokenizer", "/router/scheduler/tokenizer/template"),
-            ] {
-                if let Some(value) = spec.pointer(pointer) {
-                    pod(of, value, &mut into);
+            let mut spec = combined.effective.spec;
+            assert!(!spec.to_string().contains("{{"), "{from}");
+            for pod in PODS {
+                let pod = spec.pointer(pod).unwrap_or(&Value::Null);
+                for list in ["initContainers", "containers"] {
+                    pod[list]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .for_each(accepted);
                 }
             }
-            let rules = spec
-                .pointer("/router/route/http/spec/rules")
-                .unwrap_or(&Value::Null);
-            let routes = listed(rules, |rule| {
-                let backends = listed(&rule["backendRefs"], |b| text(b, "name").to_owned());
-                format!("{} -> {backends}", text(rule, "name"))
-            });
-            if !routes.is_empty() {
-                let _ = writeln!(into, "  rules: {routes}");
-            }
+            let _ = writeln!(into, "# layers: {}", combined.effective.applied.join(", "));
             for note in &combined.effective.notes {
-                let _ = writeln!(into, "  note: {note}");
+                let _ = writeln!(into, "# note: {note}");
             }
+            shorten_rules(&mut spec);
+            let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+            serde_saphyr::to_fmt_writer_with_options(&mut into, &spec, options).expect("prints");
         }
     }
     into
 }
 
 #[expect(clippy::print_stderr, reason = "skipped tests say so")]
-fn services(directory: &str) -> Option<String> {
+fn services(directory: &str) -> Option<BTreeMap<String, String>> {
     let root = shared().join(directory);
     let files = files(&root);
-    let mut all = String::new();
+    let mut all = BTreeMap::new();
     for file in &files {
         let beside = files.iter().filter(|other| other.parent() == file.parent());
         let configs: Vec<Value> = beside.flat_map(|other| documents(other)).collect();
@@ -213,7 +191,15 @@ fn services(directory: &str) -> Option<String> {
                     .unwrap_or(file)
                     .display()
                     .to_string();
-                all.push_str(&digest(&name, &document, &configs, true));
+                let kept = format!(
+                    "{}.{}.yaml",
+                    file.file_stem()
+                        .and_then(|stem| stem.to_str())
+                        .unwrap_or_default(),
+                    text(&document["metadata"], "name")
+                );
+                let found = all.insert(kept, composed(&name, &document, &configs, true));
+                assert_eq!(found, None, "two documents of one name");
             }
         }
     }
@@ -227,14 +213,14 @@ fn services(directory: &str) -> Option<String> {
 #[test]
 fn guide() {
     if let Some(all) = services("guide") {
-        insta::assert_snapshot!(all);
+        assert_kept("guide", &all);
     }
 }
 
 #[test]
 fn samples() {
     if let Some(all) = services("upstream-samples/llmisvc") {
-        insta::assert_snapshot!(all);
+        assert_kept("samples", &all);
     }
 }
 
@@ -277,18 +263,18 @@ fn kserve_s_presets() {
             }),
         ),
     ];
-    let mut all = String::new();
+    let mut all = BTreeMap::new();
     for (name, mut spec) in shapes {
         spec["model"] = json!({"uri": "hf://org/base", "name": "org/base"});
         let service = json!({"metadata": {"name": "my-llm", "namespace": "demo"}, "spec": spec});
         for tls in [true, false] {
-            all.push_str(&digest(
-                &format!("{name}, TLS {tls}:"),
-                &service,
-                &presets,
-                tls,
-            ));
+            let kept = format!(
+                "{}{}.yaml",
+                name.replace(' ', "-"),
+                if tls { "-tls" } else { "" }
+            );
+            all.insert(kept, composed(name, &service, &presets, tls));
         }
     }
-    insta::assert_snapshot!(all);
+    assert_kept("kserve-presets", &all);
 }
