@@ -18,7 +18,7 @@ async fn an_api_server_accepts_the_objects_of_every_sample() {
     let params = PatchParams::apply("weir").dry_run().validation_strict();
     let mut accepted = 0;
     for sample in read::samples() {
-        for object in sample.planned(&cluster.namespace).unwrap() {
+        for object in read::planned(&sample, &cluster.namespace).unwrap() {
             let case = format!(
                 "{}: {} {}",
                 sample.name, object["kind"], object["metadata"]["name"]

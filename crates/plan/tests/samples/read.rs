@@ -47,8 +47,21 @@ pub(crate) fn samples() -> Vec<Sample> {
 }
 
 impl Sample {
-    /// The objects that run the service in a namespace.
-    pub(crate) fn planned(&self, namespace: &str) -> Result<Vec<Value>, String> {
+    /// A service without configs.
+    #[allow(
+        dead_code,
+        reason = "not every user of this file has services of its own"
+    )]
+    pub(crate) fn of(name: &str, service: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            service,
+            configs: Vec::new(),
+        }
+    }
+
+    /// The service and its effective spec in a namespace.
+    pub(crate) fn effective(&self, namespace: &str) -> Result<(ServiceIdentity, Value), String> {
         let mut service = self.service.clone();
         service["metadata"]["namespace"] = json!(namespace);
         let find = |_: &str, name: &str| -> Result<Option<Arc<Value>>, String> {
@@ -63,15 +76,24 @@ impl Sample {
         };
         let combined = combine(&service, &globals, &Naming::default(), find)
             .map_err(|error| error.to_string())?;
-        let facts = Facts {
-            tls: true,
-            certificate: Some(certificate()),
-            ..Facts::default()
-        };
-        let identity = ServiceIdentity::of(&service);
-        weir_plan::workloads(&identity, &combined.effective.spec, &facts)
-            .map_err(|error| error.to_string())
+        Ok((ServiceIdentity::of(&service), combined.effective.spec))
     }
+}
+
+/// A cluster that serves with TLS, and that nobody looked at.
+pub(crate) fn facts() -> Facts {
+    Facts {
+        tls: true,
+        certificate: Some(certificate()),
+        ..Facts::default()
+    }
+}
+
+/// The objects that run a sample in a namespace.
+#[allow(dead_code, reason = "not every user of this file plans")]
+pub(crate) fn planned(sample: &Sample, namespace: &str) -> Result<Vec<Value>, String> {
+    let (identity, spec) = sample.effective(namespace)?;
+    weir_plan::workloads(&identity, &spec, &facts()).map_err(|error| error.to_string())
 }
 
 /// A certificate in form only.
