@@ -1,5 +1,6 @@
 //! Writing children: server-side apply of what differs, deletion of what is no longer planned.
 
+mod anew;
 mod fields;
 
 use std::collections::HashMap;
@@ -60,9 +61,11 @@ pub(crate) fn kind_of(object: &Value) -> Option<Kind> {
         kind::LEADER_WORKER_SET,
         kind::CORE_SERVICE,
         kind::SECRET,
+        kind::CONFIG_MAP,
         kind::SERVICE_ACCOUNT,
         kind::ROLE,
         kind::ROLE_BINDING,
+        kind::RESOURCE_CLAIM_TEMPLATE,
         kind::HTTP_ROUTE,
     ];
     known
@@ -123,23 +126,16 @@ pub(crate) async fn ensure(
     }
     if let Some(now) = live
         .clone()
-        .filter(|live| controlled(live, service) && is_made_anew(kind, wanted, live))
+        .filter(|live| controlled(live, service) && anew::is_needed(kind, wanted, live))
     {
-        // Pods run on: they belong to whoever selects them next.
-        remove(context, service, &now, PropagationPolicy::Orphan).await?;
-        let left = api.get_opt(name).await;
-        let left = left.map_err(|e| Error::api("read", label.as_str(), e))?;
-        // What takes its time to go wakes the service up once it is gone.
-        if left.is_some_and(|left| left.metadata.uid.as_deref() == now["metadata"]["uid"].as_str())
-        {
-            return Ok(now);
+        if let Some(left) = replace(context, service, &api, kind, &now).await? {
+            return Ok(left);
         }
         live = None;
     }
-    let live = live.as_ref();
     let digest = digest(wanted);
-    if let Some(live) = live {
-        if !controlled(live, service) {
+    if let Some(live) = live.as_deref() {
+        if !controlled(live, service) && !is_shared(wanted) {
             return Err(Error::Foreign {
                 kind: kind_name.to_owned(),
                 name: format!("{}/{name}", service.namespace),
@@ -149,15 +145,25 @@ pub(crate) async fn ensure(
         let uid = field(live, "/metadata/uid");
         if fields::same(&fields::comparable(wanted), &owned) || memory.settled(uid, digest, &owned)
         {
-            return Ok(live.clone());
+            return Ok(Arc::new(live.clone()));
         }
         hand_over_count(&api, wanted, &owned, &label).await?;
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let answer = api
-        .patch(name, &params, &Patch::Apply(wanted))
-        .await
-        .map_err(|e| Error::api("apply", label.as_str(), e))?;
+    let mut answer = api.patch(name, &params, &Patch::Apply(wanted)).await;
+    if let (Err(error), Some(now)) = (&answer, &live)
+        && !is_shared(wanted)
+        && anew::is_refused_change(error)
+    {
+        // What may not change differs between versions of the server, and operators add rules of their own.
+        tracing::info!(object = label, %error, "cannot be changed, is made anew");
+        if let Some(left) = replace(context, service, &api, kind, now).await? {
+            return Ok(left);
+        }
+        live = None;
+        answer = api.patch(name, &params, &Patch::Apply(wanted)).await;
+    }
+    let answer = answer.map_err(|e| Error::api("apply", label.as_str(), e))?;
     let answer = Arc::new(to_value(&answer));
     context.cache.wrote(kind, &answer);
     memory.note(
@@ -168,7 +174,7 @@ pub(crate) async fn ensure(
     let unchanged = |live: &Value| {
         field(live, "/metadata/resourceVersion") == field(&answer, "/metadata/resourceVersion")
     };
-    let event = match live {
+    let event = match live.as_deref() {
         None => Some((reason::CREATED, "Created")),
         Some(live) if unchanged(live) => None,
         Some(_) => Some((reason::UPDATED, "Updated")),
@@ -181,18 +187,27 @@ pub(crate) async fn ensure(
     Ok(answer)
 }
 
-/// Whether the object is on its way out, or the server would refuse to change it into what is wanted.
-fn is_made_anew(kind: Kind, wanted: &Value, live: &Value) -> bool {
-    let fixed = match kind {
-        kind::DEPLOYMENT => "/spec/selector",
-        kind::ROLE_BINDING => "/roleRef",
-        _ => return is_going(live),
-    };
-    is_going(live) || wanted.pointer(fixed) != live.pointer(fixed)
+/// Whether the object serves all services of a namespace: it has no owner, and nobody deletes it.
+fn is_shared(wanted: &Value) -> bool {
+    wanted.pointer("/metadata/ownerReferences").is_none()
 }
 
-fn is_going(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some()
+/// Deletes an object so that it can be made anew; answers it if it takes its time to go. Once it is gone, its
+/// service is woken up.
+async fn replace(
+    context: &Context,
+    service: &ServiceIdentity,
+    api: &Api<DynamicObject>,
+    kind: Kind,
+    now: &Arc<Value>,
+) -> Result<Option<Arc<Value>>, Error> {
+    let name = field(now, "/metadata/name");
+    remove(context, service, now, anew::dependents(kind)).await?;
+    let left = api.get_opt(name).await;
+    let left = left.map_err(|e| Error::api("read", format!("{} {name}", kind.kind), e))?;
+    let same =
+        |left: &DynamicObject| left.metadata.uid.as_deref() == now["metadata"]["uid"].as_str();
+    Ok(left.filter(same).map(|_| now.clone()))
 }
 
 /// First contact with an object of the upstream controller: its fields become ours.
@@ -266,7 +281,7 @@ async fn remove(
     dependents: PropagationPolicy,
 ) -> Result<(), Error> {
     let client = &context.client;
-    if is_going(live) {
+    if anew::is_going(live) {
         return Ok(());
     }
     let Some(kind) = kind_of(live) else {

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
-use weir_api::names::{Kind, kind, label, value};
+use weir_api::names::{GLOBAL_CONFIG_MAP, Kind, kind, label, value};
+use weir_plan::CA_BUNDLE_KEY;
 
 use crate::apply::to_value;
 use crate::{Error, api_code};
 
 /// The kinds that passes read.
-pub(crate) const KINDS: [Kind; 13] = [
+pub(crate) const KINDS: [Kind; 14] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::ROLE,
@@ -31,6 +32,7 @@ pub(crate) const KINDS: [Kind; 13] = [
     kind::GATEWAY_CLASS,
     kind::SERVICE_ACCOUNT,
     kind::CONFIG_MAP,
+    kind::RESOURCE_CLAIM_TEMPLATE,
 ];
 /// Identities of vanished objects that are remembered for each kind.
 const REMEMBERED: usize = 1024;
@@ -301,12 +303,65 @@ pub(crate) fn version(object: &Value) -> u64 {
         .unwrap_or(0)
 }
 
-/// The object with its type, which lists leave out, and without the bookkeeping of owners where nothing of
-/// ours can be in it.
+/// Whether passes read the content of a ConfigMap of the system namespace.
+pub(crate) fn is_read(map: &DynamicObject) -> bool {
+    let data = map.data.get("data");
+    map.metadata.name.as_deref() == Some(GLOBAL_CONFIG_MAP)
+        || data.is_some_and(|data| data.get(CA_BUNDLE_KEY).is_some())
+}
+
+/// What a message about a pod may need of one of its containers.
+fn kept_container(container: &Value) -> Value {
+    let mut kept = Map::new();
+    for key in ["name", "startupProbe", "readinessProbe"] {
+        if let Some(value) = container.get(key) {
+            kept.insert(key.to_owned(), value.clone());
+        }
+    }
+    Value::Object(kept)
+}
+
+/// A pod without what no message is made of: there are many, and most of each is its spec.
+fn kept_pod(pod: &mut Value) {
+    let Some(fields) = pod.as_object_mut() else {
+        return;
+    };
+    let mut spec = Map::new();
+    for key in ["initContainers", "containers"] {
+        let list = fields.get("spec").and_then(|spec| spec.get(key));
+        if let Some(list) = list.and_then(Value::as_array) {
+            spec.insert(key.to_owned(), list.iter().map(kept_container).collect());
+        }
+    }
+    fields.insert("spec".to_owned(), Value::Object(spec));
+    if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|key, _| {
+            let known = [
+                "name",
+                "namespace",
+                "uid",
+                "resourceVersion",
+                "labels",
+                "deletionTimestamp",
+            ];
+            known.contains(&key.as_str())
+        });
+    }
+}
+
+/// The object with its type, which lists leave out, and without what passes do not read: content of foreign
+/// ConfigMaps, most of a pod, and the bookkeeping of owners where nothing of ours can be in it.
 fn kept(object: &DynamicObject, kind: Kind) -> Value {
+    let read = kind != kind::CONFIG_MAP || is_read(object);
     let mut object = to_value(object);
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.kind.into();
+    if !read && let Some(fields) = object.as_object_mut() {
+        fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
+    }
+    if kind == kind::POD {
+        kept_pod(&mut object);
+    }
     let labels = object.pointer("/metadata/labels");
     if labels.and_then(|labels| labels.get(label::PART_OF)) != Some(&value::PART_OF.into())
         && let Some(metadata) = object["metadata"].as_object_mut()
@@ -354,6 +409,37 @@ mod tests {
         cache.wrote(kind::SECRET, &Arc::new(object("b", 4)));
         cache.saw(kind::SECRET, &Event::Delete(seen("a", 3)));
         assert_eq!(held(&cache), Some(4));
+    }
+
+    #[test]
+    fn of_pods_and_foreign_config_maps_little_is_kept() {
+        let pod = json!({
+            "metadata": {"name": "p", "labels": {"a": "b"}, "annotations": {"c": "d"}, "managedFields": []},
+            "spec": {"nodeName": "n", "containers": [
+                {"name": "main", "image": "i", "readinessProbe": {"httpGet": {"port": 8000}}},
+            ]},
+            "status": {"phase": "Running"},
+        });
+        let pod: DynamicObject = serde_json::from_value(pod).unwrap_or_else(|e| panic!("{e}"));
+        let kept_pod = kept(&pod, kind::POD);
+        assert_eq!(
+            kept_pod["metadata"],
+            json!({"name": "p", "labels": {"a": "b"}})
+        );
+        let probe = json!({"httpGet": {"port": 8000}});
+        assert_eq!(
+            kept_pod["spec"],
+            json!({"containers": [{"name": "main", "readinessProbe": probe}]})
+        );
+        assert_eq!(kept_pod["status"]["phase"], "Running");
+
+        let map = |name: &str, key: &str| {
+            let map = json!({"metadata": {"name": name}, "data": {key: "x"}});
+            let map: DynamicObject = serde_json::from_value(map).unwrap_or_else(|e| panic!("{e}"));
+            kept(&map, kind::CONFIG_MAP).get("data").is_some()
+        };
+        assert!(map(GLOBAL_CONFIG_MAP, "ingress") && map("bundle", CA_BUNDLE_KEY));
+        assert!(!map("lock", "ingress"));
     }
 
     #[test]

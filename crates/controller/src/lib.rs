@@ -9,6 +9,7 @@ mod certificate;
 mod combine;
 mod configs;
 mod events;
+mod lookups;
 mod reconcile;
 mod snapshot;
 mod uses;
@@ -93,6 +94,17 @@ pub enum Error {
         /// `namespace/name`.
         name: String,
     },
+    /// The authorities that downloads shall trust are not there.
+    #[error(
+        "ConfigMap {name}, which storageInitializer.caBundleConfigMapName names, has no key cabundle.crt: create it"
+    )]
+    Authorities {
+        /// `namespace/name`.
+        name: String,
+    },
+    /// A secret that pods need is not there yet.
+    #[error(transparent)]
+    Credentials(weir_plan::Error),
     /// A serving certificate could not be made.
     #[error("cannot make a serving certificate: {0}")]
     Certificate(#[from] rcgen::Error),

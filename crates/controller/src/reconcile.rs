@@ -12,7 +12,7 @@ use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, Setti
 use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
 use crate::snapshot::{self, Children};
-use crate::{Context, Error, api_code, certificate, combine};
+use crate::{Context, Error, api_code, certificate, combine, lookups};
 
 /// What a pass did and saw, for the status.
 #[derive(Default)]
@@ -199,6 +199,9 @@ async fn work(
         accounts.extend(found.map(|account| (name, account)));
     }
     facts.accounts = Some(accounts);
+    let credentials = weir_plan::secrets(service, &spec, &facts);
+    facts.secrets = Some(lookups::secrets(context, &service.namespace, credentials).await?);
+    facts.ca_bundle = lookups::authorities(context, settings, &service.namespace)?;
     facts.certificate = Some(certificate::ensure(
         service,
         &context.options.cluster_domain,
@@ -226,6 +229,10 @@ async fn work(
         }
         Err(error) => {
             observed.workloads = Outcome::Failed(weir_plan::workload_failure(&spec, error));
+            if matches!(error, weir_plan::Error::NoSecret { .. }) {
+                // Nothing watches secrets: it is looked for again.
+                return Err(Error::Credentials(error.clone()));
+            }
             report_lasting(context, service, live, &error.to_string(), true).await;
             return Ok(());
         }

@@ -14,7 +14,7 @@ use crate::apply::{controlled, to_value};
 use crate::cache::{Cache, version};
 
 /// Kinds of children.
-const CHILDREN: [Kind; 8] = [
+const CHILDREN: [Kind; 9] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::CORE_SERVICE,
@@ -22,6 +22,7 @@ const CHILDREN: [Kind; 8] = [
     kind::SERVICE_ACCOUNT,
     kind::ROLE,
     kind::ROLE_BINDING,
+    kind::RESOURCE_CLAIM_TEMPLATE,
     kind::HTTP_ROUTE,
 ];
 /// Label by which gateways name themselves on the Service in front of them.
@@ -86,11 +87,18 @@ impl Children {
     }
 }
 
-/// A few pods of the service.
+/// A few pods of the service that are not ready.
 pub(crate) fn pods(cache: &Cache, service: &ServiceIdentity) -> Result<Vec<Value>, Error> {
     /// More pods than this add nothing to a message.
     const LIMIT: usize = 50;
-    let of_service = |pod: &Value| pod["metadata"]["labels"][label::NAME] == service.name.as_str();
+    let ready = |pod: &Value| {
+        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    let of_service = |pod: &Value| {
+        pod["metadata"]["labels"][label::NAME] == service.name.as_str() && !ready(pod)
+    };
     let found = cache.list(kind::POD, &service.namespace, of_service)?;
     Ok(found
         .iter()

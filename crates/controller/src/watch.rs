@@ -39,14 +39,10 @@ fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
         | kind::ROLE
         | kind::ROLE_BINDING
         | kind::POD => (only, config.labels(&ours())),
-        kind::HTTP_ROUTE | kind::SERVICE_ACCOUNT => (only, config),
-        kind::CONFIG_MAP => {
-            let name = format!("metadata.name={}", names::GLOBAL_CONFIG_MAP);
-            (
-                Some(options.system_namespace.as_str()),
-                config.fields(&name),
-            )
-        }
+        // Existing installations have claim templates without labels.
+        kind::HTTP_ROUTE | kind::SERVICE_ACCOUNT | kind::RESOURCE_CLAIM_TEMPLATE => (only, config),
+        // The global configuration, and the authorities that it names.
+        kind::CONFIG_MAP => (Some(options.system_namespace.as_str()), config),
         // Gateways, the Services in front of them and shared configs live anywhere.
         _ => (None, config),
     }
@@ -112,7 +108,10 @@ fn woken_by(
         | kind::CORE_SERVICE
         | kind::SECRET
         | kind::ROLE
-        | kind::ROLE_BINDING => owner(object).into_iter().collect(),
+        | kind::ROLE_BINDING
+        | kind::RESOURCE_CLAIM_TEMPLATE => owner(object).into_iter().collect(),
+        // Others may be written every second, as locks of leaders are.
+        kind::CONFIG_MAP if !cache::is_read(object) => Vec::new(),
         kind::HTTP_ROUTE => match owner(object) {
             Some(owner) => vec![owner],
             None => of_namespace(store, &namespace),
