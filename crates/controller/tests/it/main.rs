@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod configs;
+mod exact;
 mod samples;
 mod shapes;
 mod world;
