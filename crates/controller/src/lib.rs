@@ -140,6 +140,7 @@ struct Context {
     cache: Arc<cache::Cache>,
     services: snapshot::Services,
     applied: apply::Memory,
+    certificates: certificate::Memory,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -169,6 +170,7 @@ pub async fn run(
         cache: Arc::new(cache::Cache::new()),
         services: snapshot::Services::default(),
         applied: apply::Memory::default(),
+        certificates: certificate::Memory::default(),
         failures: Mutex::default(),
     });
     let stop = shutdown.clone();

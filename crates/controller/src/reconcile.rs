@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
-use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, condition, kind, reason};
-use weir_plan::{Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, Settings, StatusInput};
+use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, condition, kind, label, reason};
+use weir_plan::{
+    Certificate, Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, Settings, StatusInput,
+};
 
 use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
@@ -28,6 +31,8 @@ struct Observed {
     planned_route: Option<Value>,
     routes: Vec<Value>,
     gateways: Vec<ObservedGateway>,
+    /// After how long to look again although nothing changed.
+    again: Option<Duration>,
     /// An error that is tried again after it was reported.
     retry: Option<Error>,
 }
@@ -81,9 +86,11 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
         observed.retry = Some(error);
     }
     write_status(context, &service, &live, &settings, &pinned, &observed).await?;
-    observed
-        .retry
-        .map_or_else(|| Ok(Action::await_change()), Err)
+    match (observed.retry, observed.again) {
+        (Some(error), _) => Err(error),
+        (None, Some(wait)) => Ok(Action::requeue(wait)),
+        (None, None) => Ok(Action::await_change()),
+    }
 }
 
 async fn report_failure(context: &Context, service: &ServiceIdentity, cause: &str, terminal: bool) {
@@ -186,7 +193,6 @@ async fn work(
         return Ok(());
     };
 
-    let names = ChildNames::new(&service.name);
     let mut facts = Facts {
         live: children.all().to_vec(),
         ..settings.facts()
@@ -202,12 +208,8 @@ async fn work(
     let credentials = weir_plan::secrets(service, &spec, &facts);
     facts.secrets = Some(lookups::secrets(context, &service.namespace, credentials).await?);
     facts.ca_bundle = lookups::authorities(context, settings, &service.namespace)?;
-    facts.certificate = Some(certificate::ensure(
-        service,
-        &context.options.cluster_domain,
-        children
-            .get(kind::SECRET, &names.tls_secret())
-            .map(AsRef::as_ref),
+    facts.certificate = Some(certificate(
+        context, service, &spec, settings, &children, observed,
     )?);
     read_router(context, service, &spec, &mut facts, observed)?;
 
@@ -251,6 +253,35 @@ async fn work(
     let done = prune(context, service, &children, &planned).await;
     observed.pods = snapshot::pods(&context.cache, service)?;
     done
+}
+
+/// The serving certificate, for the pods and Services that there are.
+fn certificate(
+    context: &Context,
+    service: &ServiceIdentity,
+    spec: &Value,
+    settings: &Settings,
+    children: &Children,
+    observed: &mut Observed,
+) -> Result<Certificate, Error> {
+    let of_service = |object: &Value| object["metadata"]["labels"][label::NAME] == *service.name;
+    let list = |kind| context.cache.list(kind, &service.namespace, of_service);
+    let (pods, services) = (list(kind::POD)?, list(kind::CORE_SERVICE)?);
+    let wanted = weir_plan::certificate_names(
+        service,
+        spec,
+        &context.options.cluster_domain,
+        None,
+        pods.iter().map(AsRef::as_ref),
+        services.iter().map(AsRef::as_ref),
+    );
+    let secret = ChildNames::new(&service.name).tls_secret();
+    let live = children.get(kind::SECRET, &secret).map(AsRef::as_ref);
+    let annotations = &settings.expiration_annotations;
+    let (certificate, wait) =
+        certificate::ensure(&context.certificates, &wanted, live, annotations)?;
+    observed.again = wait;
+    Ok(certificate)
 }
 
 /// Reads referenced routes and every gateway that routes or the service name.

@@ -10,6 +10,7 @@ mod role;
 mod route;
 mod settings;
 mod status;
+mod tls;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,10 @@ pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
     Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
     stopped_status, workload_failure, workloads_not_served,
+};
+pub use tls::{
+    CERTIFICATE_REST_SECONDS, CertificateNames, CertificateVerdict, LiveCertificate,
+    certificate_names, certificate_verdict,
 };
 
 /// Who the service is: what objects carry in names, labels and owner references.
@@ -105,14 +110,14 @@ pub enum ModelRouting {
 /// A serving certificate, every part base64 of PEM as a Secret holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Authority.
-    pub ca: String,
+    /// Authority; a Secret of an earlier installation may have none.
+    pub ca: Option<String>,
     /// Certificate.
     pub certificate: String,
     /// Private key.
     pub key: String,
-    /// When to renew, RFC 3339.
-    pub expiration: String,
+    /// When to renew: an annotation of the Secret and its value, RFC 3339.
+    pub expiration: Option<(String, String)>,
 }
 
 impl std::fmt::Debug for Certificate {

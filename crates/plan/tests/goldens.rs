@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use recorded::{documents, recordings, without_defaults};
 use serde_json::{Value, json};
-use weir_plan::{Certificate, Facts, ServiceIdentity};
+use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, ServiceIdentity};
 
 fn remove_named(list: &mut Value, name: &str) {
     list.as_array_mut()
@@ -62,10 +62,10 @@ fn check(case: &str, name: &str) {
     let facts = Facts {
         tls: true,
         certificate: Some(Certificate {
-            ca: generated(),
+            ca: Some(generated()),
             certificate: generated(),
             key: generated(),
-            expiration: generated(),
+            expiration: Some((CERTIFICATE_EXPIRATION.to_owned(), generated())),
         }),
         ..Facts::default()
     };

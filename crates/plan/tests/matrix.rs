@@ -99,10 +99,10 @@ fn facts(tls: bool) -> Facts {
         ])),
         ca_bundle: Some("CERT".to_owned()),
         certificate: Some(Certificate {
-            ca: part(),
+            ca: Some(part()),
             certificate: part(),
             key: part(),
-            expiration: "2030-01-01T00:00:00Z".to_owned(),
+            expiration: None,
         }),
         ..Facts::default()
     };

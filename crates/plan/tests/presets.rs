@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use recorded::{documents, recordings, without_defaults};
 use serde_json::{Value, json};
 use weir_compose::{Globals, compose, presets, select};
-use weir_plan::{Certificate, Facts, ServiceIdentity};
+use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, ServiceIdentity};
 
 /// Kind, path, and the row of `product.md` section 2, the [FIX] of a control-plane text or the line of the
 /// recordings' own README that allows the difference.
@@ -56,10 +56,10 @@ fn planned(service: &Value) -> Vec<Value> {
     let facts = Facts {
         tls: true,
         certificate: Some(Certificate {
-            ca: generated(),
+            ca: Some(generated()),
             certificate: generated(),
             key: generated(),
-            expiration: generated(),
+            expiration: Some((CERTIFICATE_EXPIRATION.to_owned(), generated())),
         }),
         ..Facts::default()
     };

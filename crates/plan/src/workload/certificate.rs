@@ -1,18 +1,17 @@
 //! The Secret with the serving certificate.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use weir_api::names::{ChildNames, value};
 
-use crate::{CERTIFICATE_EXPIRATION, Facts, ServiceIdentity};
+use crate::{Facts, ServiceIdentity};
 
 pub(super) fn secret(service: &ServiceIdentity, facts: &Facts) -> Option<Value> {
     let certificate = facts.certificate.as_ref()?;
-    let annotations = BTreeMap::from([(
-        CERTIFICATE_EXPIRATION.to_owned(),
-        certificate.expiration.clone(),
-    )]);
+    let annotations = certificate.expiration.iter().cloned().collect();
+    let mut data = json!({"tls.crt": certificate.certificate, "tls.key": certificate.key});
+    if let Some(ca) = &certificate.ca {
+        data["ca.crt"] = json!(ca);
+    }
     Some(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -22,6 +21,6 @@ pub(super) fn secret(service: &ServiceIdentity, facts: &Facts) -> Option<Value> 
             &annotations,
         ),
         "type": "kubernetes.io/tls",
-        "data": {"ca.crt": certificate.ca, "tls.crt": certificate.certificate, "tls.key": certificate.key},
+        "data": data,
     }))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_plan::{Certificate, Facts, Secret, ServiceIdentity, Settings};
+use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, Secret, ServiceIdentity, Settings};
 
 /// One service of a recorded case.
 pub(crate) struct Case {
@@ -358,10 +358,10 @@ impl Environment {
             secrets: Some(secrets),
             ca_bundle: self.ca_bundle.clone(),
             certificate: Some(Certificate {
-                ca: generated(),
+                ca: Some(generated()),
                 certificate: generated(),
                 key: generated(),
-                expiration: generated(),
+                expiration: Some((CERTIFICATE_EXPIRATION.to_owned(), generated())),
             }),
             ..self.settings.facts()
         }
