@@ -364,6 +364,42 @@ fn our_presets_come_to_the_worked_command_lines() {
 }
 
 #[test]
+fn transfer_and_offloading_go_together() {
+    let configuration = |image: &str| {
+        let pod = json!({"containers": [{"name": "main", "image": image}]});
+        let example = Example {
+            name: "both",
+            preset: "config-llm-prefill-template",
+            spec: json!({"prefill": {"template": pod, "kvCacheOffloading": {"cpu": "1Gi"}}}),
+            tls: false,
+            version: "",
+            pod: "/prefill/template",
+            wanted: String::new(),
+            upstream: None,
+        };
+        let preset = presets::find(example.preset).expect("a preset");
+        let words = strings(&container(&example, std::slice::from_ref(preset))["command"]);
+        let at = words.iter().position(|word| word == "--kv-transfer-config");
+        let text = at.and_then(|at| words.get(at + 1)).expect("configured");
+        serde_json::from_str::<Value>(text).expect("JSON")
+    };
+    let both = configuration("vllm/vllm-openai:v0.26.0");
+    assert_eq!(both["kv_connector"], "MultiConnector");
+    let connectors = &both["kv_connector_extra_config"]["connectors"];
+    assert_eq!(connectors[0]["kv_connector"], "NixlConnector");
+    assert_eq!(connectors[1]["kv_connector"], "OffloadingConnector");
+    assert_eq!(
+        connectors[1]["kv_connector_extra_config"]["cpu_bytes_to_use"],
+        1_u64 << 30
+    );
+    let cpu = configuration("vllm/vllm-openai-cpu:v0.23.0");
+    assert_eq!(cpu["kv_connector"], "OffloadingConnector");
+    // An engine that cannot offload transfers all the same.
+    let old = configuration("vllm/vllm-openai:v0.16.0");
+    assert_eq!(old["kv_connector"], "NixlConnector");
+}
+
+#[test]
 fn transfer_is_configured_unless_the_user_or_the_image_says_otherwise() {
     let transfer = |image: &str, more: &Value| {
         let mut template = json!({"containers": [{"name": "main", "image": image}]});
