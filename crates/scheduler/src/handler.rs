@@ -115,7 +115,8 @@ impl Handler {
                 };
                 let Some(index) = index else {
                     return Err(Rejection::not_scheduled(format_args!(
-                        "there is no profile {wanted:?}"
+                        "failed to run any scheduler profile for request {}",
+                        context.request.id
                     )));
                 };
                 only(profiles, index, context, candidates, work, after_primary)

@@ -322,6 +322,3 @@ impl Scheduler {
             .position(|profile| profile.name == name)
     }
 }
-
-#[cfg(test)]
-mod tests;

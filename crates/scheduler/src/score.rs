@@ -194,6 +194,3 @@ fn context_length(range: ContextRange, length: u64) -> f64 {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

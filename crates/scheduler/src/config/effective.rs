@@ -26,14 +26,20 @@ impl Config {
             .profiles
             .iter()
             .map(|profile| {
-                let filters = profile
-                    .filters
-                    .iter()
-                    .map(|i| json!({"pluginRef": name(*i)}));
+                // What both filters and scores is one entry of the document.
+                let weight = |index: usize| {
+                    let scorer = profile.scorers.iter().find(|(scorer, _)| *scorer == index);
+                    scorer.map(|(_, weight)| *weight)
+                };
+                let filters = profile.filters.iter().map(|index| match weight(*index) {
+                    Some(weight) => json!({"pluginRef": name(*index), "weight": weight}),
+                    None => json!({"pluginRef": name(*index)}),
+                });
                 let scorers = profile
                     .scorers
                     .iter()
-                    .map(|(i, weight)| json!({"pluginRef": name(*i), "weight": weight}));
+                    .filter(|(index, _)| !profile.filters.contains(index))
+                    .map(|(index, weight)| json!({"pluginRef": name(*index), "weight": weight}));
                 let picker = std::iter::once(json!({"pluginRef": name(profile.picker)}));
                 json!({
                     "name": profile.name,
