@@ -4,6 +4,8 @@ mod cli;
 mod explain;
 mod inputs;
 mod launch;
+#[cfg(target_os = "linux")]
+mod memory;
 mod render;
 mod up;
 mod validate;

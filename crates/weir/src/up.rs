@@ -61,6 +61,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    #[cfg(target_os = "linux")]
+    crate::memory::keep_small(&program);
     weir_local::up(&Options {
         files: arguments.files,
         listen: arguments.listen,

@@ -71,6 +71,11 @@ fn two_instances_do_not_disturb_each_other() {
         assert!(url.starts_with(&instance.gateway), "{url}");
         assert_eq!(chat(url, "basic-llm", false).0, 200);
     }
+    let environment = std::fs::read(format!("/proc/{}/environ", first.pid())).unwrap();
+    assert!(
+        String::from_utf8_lossy(&environment).contains("MALLOC_ARENA_MAX=2\0"),
+        "the process holds more memory back than it needs"
+    );
     drop(first);
     let url = format!("{}/default/basic-llm", second.gateway);
     assert_eq!(chat(&url, "basic-llm", false).0, 200);
