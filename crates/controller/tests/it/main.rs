@@ -10,6 +10,7 @@ mod configs;
 mod exact;
 mod samples;
 mod shapes;
+mod toggles;
 mod world;
 
 use serde_json::json;

@@ -292,6 +292,51 @@ impl World {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
 
+    /// Waits until the controller has seen the newest of a service and asks nothing of the server any more.
+    pub(crate) async fn quiet(&self, service: &str) {
+        let seen = |s: &Value| s["status"]["observedGeneration"] == s["metadata"]["generation"];
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            self.until(kind::SERVICE, service, seen).await;
+            self.requests.take();
+            self.settle().await;
+            let asked = self.requests.take();
+            if asked.is_empty() {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "never quiet: {asked:?}"
+            );
+        }
+    }
+
+    /// Serves claim templates where the store has none of its own.
+    pub(crate) async fn install_claims(&self) {
+        if self.cluster.real {
+            return;
+        }
+        let of = kind::RESOURCE_CLAIM_TEMPLATE;
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": format!("{}.{}", of.plural, of.group),
+                "annotations": {"api-approved.kubernetes.io": "https://example.com/built-in"},
+            },
+            "spec": {
+                "group": of.group, "scope": "Namespaced",
+                "names": {"kind": of.kind, "plural": of.plural, "singular": of.kind.to_lowercase()},
+                "versions": [{
+                    "name": of.version, "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    }},
+                }],
+            },
+        });
+        self.cluster.install(&[definition]).await.unwrap();
+    }
+
     /// Plays the Deployment controller.
     pub(crate) async fn make_deployment_available(&self, name: &str) {
         let status = json!({"status": {
@@ -347,8 +392,10 @@ impl World {
             kind::LEADER_WORKER_SET,
             kind::CORE_SERVICE,
             kind::SERVICE_ACCOUNT,
+            kind::SECRET,
             kind::ROLE,
             kind::ROLE_BINDING,
+            kind::RESOURCE_CLAIM_TEMPLATE,
             kind::HTTP_ROUTE,
         ] {
             // A kind that is not served has no objects.
@@ -358,7 +405,10 @@ impl World {
                 if object["metadata"]["ownerReferences"][0]["name"] != service {
                     continue;
                 }
-                object.as_object_mut().unwrap().remove("status");
+                // What certificates say is another matter, and secret.
+                for other in ["status", "data"] {
+                    object.as_object_mut().unwrap().remove(other);
+                }
                 for counted in [
                     "uid",
                     "resourceVersion",
@@ -367,6 +417,10 @@ impl World {
                     "managedFields",
                 ] {
                     object["metadata"].as_object_mut().unwrap().remove(counted);
+                }
+                // A certificate that once covered more goes on covering it.
+                if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+                    annotations.remove("certificates.kserve.io/expiration");
                 }
                 for address in ["clusterIP", "clusterIPs"] {
                     if let Some(spec) = object["spec"].as_object_mut() {
