@@ -67,6 +67,14 @@ pub(crate) fn kind_of(object: &Value) -> Option<Kind> {
         kind::ROLE_BINDING,
         kind::RESOURCE_CLAIM_TEMPLATE,
         kind::HTTP_ROUTE,
+        kind::CLUSTER_ROLE_BINDING,
+        kind::INFERENCE_POOL,
+        kind::INFERENCE_POOL_ALPHA,
+        kind::INFERENCE_MODEL,
+        kind::INFERENCE_OBJECTIVE,
+        kind::LLM_D_INFERENCE_OBJECTIVE,
+        kind::HORIZONTAL_POD_AUTOSCALER,
+        kind::SCALED_OBJECT,
     ];
     known
         .into_iter()
@@ -74,7 +82,17 @@ pub(crate) fn kind_of(object: &Value) -> Option<Kind> {
 }
 
 fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-    Api::namespaced_with(client.clone(), namespace, &kind.api_resource())
+    if kind.namespaced {
+        Api::namespaced_with(client.clone(), namespace, &kind.api_resource())
+    } else {
+        Api::all_with(client.clone(), &kind.api_resource())
+    }
+}
+
+/// `namespace/name`, the namespace empty where there is none.
+fn id(kind: Kind, namespace: &str, name: &str) -> String {
+    let namespace = if kind.namespaced { namespace } else { "" };
+    format!("{namespace}/{name}")
 }
 
 fn field<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -104,11 +122,12 @@ pub(crate) async fn ensure(
 ) -> Result<Arc<Value>, Error> {
     let (client, memory) = (&context.client, &context.applied);
     let (name, kind_name) = (field(wanted, "/metadata/name"), field(wanted, "/kind"));
-    let label = format!("{kind_name} {}/{name}", service.namespace);
     let kind = kind_of(wanted).ok_or_else(|| Error::Foreign {
         kind: kind_name.to_owned(),
         name: name.to_owned(),
     })?;
+    let id = id(kind, &service.namespace, name);
+    let label = format!("{kind_name} {id}");
     let api = api(client, kind, &service.namespace);
     let mut live = match live {
         Some(live) => Some(live.clone()),
@@ -119,7 +138,9 @@ pub(crate) async fn ensure(
             found.map(|object| Arc::new(to_value(&object)))
         }
     };
-    if let Some(now) = live.as_deref().filter(|live| controlled(live, service))
+    // An object in no namespace cannot have an owner in one; its name and labels say whose it is.
+    let ours = |live: &Value| !kind.namespaced || controlled(live, service);
+    if let Some(now) = live.as_deref().filter(|live| ours(live))
         && let Some(adopted) = adopt(&api, now, &label).await?
     {
         live = Some(Arc::new(adopted));
@@ -135,10 +156,10 @@ pub(crate) async fn ensure(
     }
     let digest = digest(wanted);
     if let Some(live) = live.as_deref() {
-        if !controlled(live, service) && !is_shared(wanted) {
+        if !ours(live) && !is_shared(wanted) {
             return Err(Error::Foreign {
                 kind: kind_name.to_owned(),
-                name: format!("{}/{name}", service.namespace),
+                name: id,
             });
         }
         let owned = fields::owned(live, FIELD_MANAGER);
@@ -181,7 +202,7 @@ pub(crate) async fn ensure(
     };
     if let Some((reason, verb)) = event {
         tracing::info!(object = label, verb, "applied");
-        let text = format!("{verb} v1.{kind_name} {}/{name}", service.namespace);
+        let text = format!("{verb} {}.{kind_name} {id}", kind.version);
         events::report(client, service, Severity::Normal, reason, &text).await;
     }
     Ok(answer)
@@ -306,14 +327,19 @@ async fn remove(
         Err(error) => {
             return Err(Error::api(
                 "delete",
-                format!("{} {}/{name}", kind.kind, service.namespace),
+                format!("{} {}", kind.kind, id(kind, &service.namespace, name)),
                 error,
             ));
         }
     }
     context.applied.forget(uid);
     context.cache.deleted(kind, live);
-    let text = format!("Deleted v1.{} {}/{name}", kind.kind, service.namespace);
+    let text = format!(
+        "Deleted {}.{} {}",
+        kind.version,
+        kind.kind,
+        id(kind, &service.namespace, name)
+    );
     events::report(client, service, Severity::Normal, reason::DELETED, &text).await;
     Ok(())
 }

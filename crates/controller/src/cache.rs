@@ -18,7 +18,7 @@ use crate::apply::to_value;
 use crate::{Error, api_code};
 
 /// The kinds that passes read.
-pub(crate) const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 22] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::ROLE,
@@ -33,6 +33,14 @@ pub(crate) const KINDS: [Kind; 14] = [
     kind::SERVICE_ACCOUNT,
     kind::CONFIG_MAP,
     kind::RESOURCE_CLAIM_TEMPLATE,
+    kind::CLUSTER_ROLE_BINDING,
+    kind::INFERENCE_POOL,
+    kind::INFERENCE_POOL_ALPHA,
+    kind::INFERENCE_MODEL,
+    kind::INFERENCE_OBJECTIVE,
+    kind::LLM_D_INFERENCE_OBJECTIVE,
+    kind::HORIZONTAL_POD_AUTOSCALER,
+    kind::SCALED_OBJECT,
 ];
 /// Identities of vanished objects that are remembered for each kind.
 const REMEMBERED: usize = 1024;

@@ -11,6 +11,8 @@ mod configs;
 mod events;
 mod lookups;
 mod reconcile;
+mod router;
+mod scaling;
 mod snapshot;
 mod uses;
 mod watch;

@@ -8,29 +8,25 @@ use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
 use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, condition, kind, label, reason};
-use weir_plan::{
-    Certificate, Facts, Failure, ObservedGateway, Outcome, ServiceIdentity, Settings, StatusInput,
-};
+use weir_plan::{Certificate, Facts, Failure, Outcome, ServiceIdentity, Settings, StatusInput};
 
 use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
+use crate::scaling::{self, Written};
 use crate::snapshot::{self, Children};
-use crate::{Context, Error, api_code, certificate, combine, lookups};
+use crate::{Context, Error, api_code, certificate, combine, lookups, router};
 
 /// What a pass did and saw, for the status.
 #[derive(Default)]
 struct Observed {
     presets: Outcome,
     workloads: Outcome,
-    router: Outcome,
+    router: router::Observed,
     spec: Option<Value>,
     applied: Vec<Value>,
     live: Vec<Arc<Value>>,
     service_exists: bool,
     pods: Vec<Value>,
-    planned_route: Option<Value>,
-    routes: Vec<Value>,
-    gateways: Vec<ObservedGateway>,
     /// After how long to look again although nothing changed.
     again: Option<Duration>,
     /// An error that is tried again after it was reported.
@@ -48,7 +44,8 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
     let id = format!("{namespace}/{name}");
     let live = context.services.newest(&id, cached);
     if live.pointer("/metadata/deletionTimestamp").is_some() {
-        // Children go with their owner; nothing else has to be waited for.
+        // Children in the namespace go with their owner; nothing else has to be waited for.
+        router::finalize(context, &ServiceIdentity::of(&live)).await?;
         apply::set_finalizer(context, live, false).await?;
         context.services.forget(&id);
         return Ok(Action::await_change());
@@ -186,7 +183,7 @@ async fn work(
     }
     if stopped {
         observed.workloads = Outcome::Done;
-        observed.router = Outcome::Done;
+        observed.router.outcome = Outcome::Done;
         return prune(context, service, &children, &[]).await;
     }
     let Some(spec) = observed.spec.clone() else {
@@ -211,10 +208,9 @@ async fn work(
     facts.certificate = Some(certificate(
         context, service, &spec, settings, &children, observed,
     )?);
-    read_router(context, service, &spec, &mut facts, observed)?;
+    router::read(context, service, &spec, &mut facts, &mut observed.router)?;
 
     let workloads = weir_plan::workloads(service, &spec, &facts);
-    let routes = weir_plan::routes(service, &spec, &facts);
     let mut planned = Vec::new();
     match &workloads {
         Ok(objects) => {
@@ -239,18 +235,36 @@ async fn work(
             return Ok(());
         }
     }
-    let route = match routes {
-        Ok(routes) => routes.into_iter().next(),
-        Err(error) => {
-            observed.router = router_failure(&error);
-            report_lasting(context, service, live, &error.to_string(), true).await;
+    match scaling::write(context, service, &children, &spec, &facts).await {
+        Written::Done(scaling, live) => {
+            planned.extend(scaling);
+            observed.live.extend(live);
+        }
+        Written::Refused(failure) => {
+            report_lasting(context, service, live, &failure.message, true).await;
+            observed.workloads = Outcome::Failed(failure);
             return Ok(());
         }
+        Written::Failed(failure, error) => {
+            observed.workloads = Outcome::Failed(failure);
+            return Err(error);
+        }
+    }
+    let router = &mut observed.router;
+    let routed = Box::pin(router::write(
+        context, service, &children, &spec, &facts, router,
+    ))
+    .await?;
+    if let Outcome::Failed(failure) = &observed.router.outcome {
+        report_lasting(context, service, live, &failure.message, routed.is_none()).await;
+    }
+    let done = match routed {
+        Some(routed) => {
+            planned.extend(routed);
+            prune(context, service, &children, &planned).await
+        }
+        None => Ok(()),
     };
-    planned.extend(route.iter().cloned());
-    observed.planned_route = route;
-    write_route(context, service, live, &children, &spec, observed).await?;
-    let done = prune(context, service, &children, &planned).await;
     observed.pods = snapshot::pods(&context.cache, service)?;
     done
 }
@@ -283,42 +297,6 @@ fn certificate(
     observed.again = wait;
     Ok(certificate)
 }
-
-/// Reads referenced routes and every gateway that routes or the service name.
-fn read_router(
-    context: &Context,
-    service: &ServiceIdentity,
-    spec: &Value,
-    facts: &mut Facts,
-    observed: &mut Observed,
-) -> Result<(), Error> {
-    let refs = spec
-        .pointer("/router/route/http/refs")
-        .and_then(Value::as_array);
-    for one in refs.into_iter().flatten() {
-        let name = one["name"].as_str().unwrap_or_default();
-        let route = context
-            .cache
-            .get(kind::HTTP_ROUTE, &service.namespace, name)?;
-        observed
-            .routes
-            .extend(route.map(|route| route.as_ref().clone()));
-    }
-    let mut of_routes = observed.routes.clone();
-    if let Ok(routes) = weir_plan::routes(service, spec, facts) {
-        of_routes.extend(routes);
-    }
-    observed.gateways = weir_plan::observed_gateways_of(&of_routes, spec, &service.namespace);
-    snapshot::gateways(&context.cache, &mut observed.gateways)?;
-    let refers = spec.pointer("/router/gateway/refs/0").is_some();
-    facts.gateway_opts_out = refers
-        && observed
-            .gateways
-            .iter()
-            .any(|gateway| gateway.object.as_ref().is_some_and(weir_plan::opts_out));
-    Ok(())
-}
-
 async fn write_workloads(
     context: &Context,
     service: &ServiceIdentity,
@@ -352,78 +330,6 @@ async fn write_workloads(
     Ok(())
 }
 
-async fn write_route(
-    context: &Context,
-    service: &ServiceIdentity,
-    live: &Value,
-    children: &Children,
-    spec: &Value,
-    observed: &mut Observed,
-) -> Result<(), Error> {
-    let planned = observed.planned_route.clone();
-    if let Some(failure) =
-        weir_plan::not_served(spec, planned.is_some(), |kind| context.cache.served(kind))
-    {
-        observed.router = Outcome::Failed(failure);
-        return Ok(());
-    }
-    if let Some(failure) =
-        weir_plan::check_gateways(service, spec, planned.as_ref(), &observed.gateways)
-    {
-        // A gateway that appears wakes the service up.
-        report_lasting(context, service, live, &failure.message, false).await;
-        observed.router = Outcome::Failed(failure);
-        return Ok(());
-    }
-    observed.router = Outcome::Done;
-    let Some(wanted) = planned else { return Ok(()) };
-    let present = children.get(
-        kind::HTTP_ROUTE,
-        wanted["metadata"]["name"].as_str().unwrap_or_default(),
-    );
-    match apply::ensure(context, service, &wanted, present).await {
-        Ok(now) => {
-            observed.routes.push(now.as_ref().clone());
-            Ok(())
-        }
-        Err(error) => {
-            observed.router = route_failure(&error);
-            Err(error)
-        }
-    }
-}
-
-fn failed(condition: &'static str, reason: &'static str, error: &dyn std::fmt::Display) -> Outcome {
-    Outcome::Failed(Failure {
-        condition,
-        reason,
-        message: error.to_string(),
-    })
-}
-
-fn route_failure(error: &dyn std::fmt::Display) -> Outcome {
-    let message = format!("Failed to reconcile HTTPRoute: {error}");
-    failed(
-        condition::HTTP_ROUTES_READY,
-        reason::HTTP_ROUTE_RECONCILE_ERROR,
-        &message,
-    )
-}
-
-fn router_failure(error: &weir_plan::Error) -> Outcome {
-    match error {
-        weir_plan::Error::NotSupported { field } if field.ends_with("scheduler") => {
-            let message = format!("Failed to reconcile scheduler: {error}");
-            failed(
-                condition::SCHEDULER_WORKLOAD_READY,
-                reason::SCHEDULER_RECONCILE_ERROR,
-                &message,
-            )
-        }
-        _ => route_failure(error),
-    }
-}
-
 /// Deletes the children that are not planned.
 async fn prune(
     context: &Context,
@@ -432,9 +338,10 @@ async fn prune(
     planned: &[Value],
 ) -> Result<(), Error> {
     let wanted = |live: &Value| {
-        planned
-            .iter()
-            .any(|p| p["kind"] == live["kind"] && p["metadata"]["name"] == live["metadata"]["name"])
+        planned.iter().any(|p| {
+            apply::kind_of(p) == apply::kind_of(live)
+                && p["metadata"]["name"] == live["metadata"]["name"]
+        })
     };
     for live in children.all().iter().filter(|live| !wanted(live)) {
         apply::delete(context, service, live).await?;
@@ -466,13 +373,14 @@ async fn write_status(
         applied: &observed.applied,
         presets: &observed.presets,
         workloads: &observed.workloads,
-        router: &observed.router,
+        router: &observed.router.outcome,
+        scheduler: &observed.router.scheduler,
         live: &observed.live,
         service_exists: observed.service_exists,
         pods: &observed.pods,
-        planned_route: observed.planned_route.as_ref(),
-        routes: &observed.routes,
-        gateways: &observed.gateways,
+        planned_route: observed.router.planned_route.as_ref(),
+        routes: &observed.router.routes,
+        gateways: &observed.router.gateways,
         url_scheme: &settings.url_scheme,
         cluster_domain: &context.options.cluster_domain,
         model_header: &settings.model_header,
@@ -562,7 +470,8 @@ async fn announce(context: &Context, service: &ServiceIdentity, previous: &Value
         .await;
     } else if is(previous, "True") && is(status, "False") {
         let mut causes = with_status(status, "False");
-        causes.retain(|kind| kind != condition::READY);
+        causes
+            .retain(|kind| kind != condition::READY && kind != condition::MODEL_METADATA_PUBLISHED);
         let message = format!(
             "LLMInferenceService [{name}] is not Ready because of: {}",
             causes.join(", ")

@@ -10,11 +10,11 @@ use weir_api::names::{Kind, kind, label};
 use weir_plan::{ObservedGateway, ServiceIdentity};
 
 use crate::Error;
-use crate::apply::{controlled, to_value};
+use crate::apply::{controlled, kind_of, to_value};
 use crate::cache::{Cache, version};
 
 /// Kinds of children.
-const CHILDREN: [Kind; 9] = [
+const CHILDREN: [Kind; 16] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::CORE_SERVICE,
@@ -24,6 +24,13 @@ const CHILDREN: [Kind; 9] = [
     kind::ROLE_BINDING,
     kind::RESOURCE_CLAIM_TEMPLATE,
     kind::HTTP_ROUTE,
+    kind::INFERENCE_POOL,
+    kind::INFERENCE_POOL_ALPHA,
+    kind::INFERENCE_MODEL,
+    kind::INFERENCE_OBJECTIVE,
+    kind::LLM_D_INFERENCE_OBJECTIVE,
+    kind::HORIZONTAL_POD_AUTOSCALER,
+    kind::SCALED_OBJECT,
 ];
 /// Label by which gateways name themselves on the Service in front of them.
 pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
@@ -71,6 +78,7 @@ impl Children {
         for kind in CHILDREN {
             objects.extend(cache.list(kind, &service.namespace, |o| controlled(o, service))?);
         }
+        objects.extend(cluster_bindings(cache, service)?);
         Ok(Self { objects })
     }
 
@@ -83,8 +91,21 @@ impl Children {
     pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&Arc<Value>> {
         self.objects
             .iter()
-            .find(|object| object["kind"] == kind.kind && object["metadata"]["name"] == name)
+            .find(|object| kind_of(object) == Some(kind) && object["metadata"]["name"] == name)
     }
+}
+
+/// The service's ClusterRoleBindings, which have no owner: one, or two when the usual name was taken once.
+pub(crate) fn cluster_bindings(
+    cache: &Cache,
+    service: &ServiceIdentity,
+) -> Result<Vec<Arc<Value>>, Error> {
+    let mut found = Vec::new();
+    for name in weir_plan::cluster_binding_names(service) {
+        let binding = cache.get(kind::CLUSTER_ROLE_BINDING, "", &name)?;
+        found.extend(binding.filter(|live| weir_plan::is_cluster_binding_of(service, live)));
+    }
+    Ok(found)
 }
 
 /// A few pods of the service that are not ready.

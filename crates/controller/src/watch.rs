@@ -36,11 +36,21 @@ fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
         kind::DEPLOYMENT
         | kind::LEADER_WORKER_SET
         | kind::SECRET
+        | kind::POD
         | kind::ROLE
         | kind::ROLE_BINDING
-        | kind::POD => (only, config.labels(&ours())),
+        | kind::INFERENCE_MODEL
+        | kind::INFERENCE_OBJECTIVE
+        | kind::LLM_D_INFERENCE_OBJECTIVE
+        | kind::HORIZONTAL_POD_AUTOSCALER
+        | kind::SCALED_OBJECT => (only, config.labels(&ours())),
+        kind::CLUSTER_ROLE_BINDING => (None, config.labels(&ours())),
         // Existing installations have claim templates without labels.
-        kind::HTTP_ROUTE | kind::SERVICE_ACCOUNT | kind::RESOURCE_CLAIM_TEMPLATE => (only, config),
+        kind::HTTP_ROUTE
+        | kind::SERVICE_ACCOUNT
+        | kind::RESOURCE_CLAIM_TEMPLATE
+        | kind::INFERENCE_POOL
+        | kind::INFERENCE_POOL_ALPHA => (only, config),
         // The global configuration, and the authorities that it names.
         kind::CONFIG_MAP => (Some(options.system_namespace.as_str()), config),
         // Gateways, the Services in front of them and shared configs live anywhere.
@@ -109,14 +119,31 @@ fn woken_by(
         | kind::SECRET
         | kind::ROLE
         | kind::ROLE_BINDING
-        | kind::RESOURCE_CLAIM_TEMPLATE => owner(object).into_iter().collect(),
+        | kind::RESOURCE_CLAIM_TEMPLATE
+        | kind::INFERENCE_MODEL
+        | kind::INFERENCE_OBJECTIVE
+        | kind::LLM_D_INFERENCE_OBJECTIVE
+        | kind::HORIZONTAL_POD_AUTOSCALER
+        | kind::SCALED_OBJECT => owner(object).into_iter().collect(),
+        kind::CLUSTER_ROLE_BINDING => {
+            let name = object.labels().get(label::NAME);
+            let namespace = object.data.pointer("/subjects/0/namespace");
+            let namespace = namespace.and_then(serde_json::Value::as_str);
+            let named = name.zip(namespace);
+            named
+                .map(|(name, namespace)| service_ref(name, namespace))
+                .into_iter()
+                .collect()
+        }
         // Others may be written every second, as locks of leaders are.
         kind::CONFIG_MAP if !cache::is_read(object) => Vec::new(),
-        kind::HTTP_ROUTE => match owner(object) {
+        kind::HTTP_ROUTE
+        | kind::SERVICE_ACCOUNT
+        | kind::INFERENCE_POOL
+        | kind::INFERENCE_POOL_ALPHA => match owner(object) {
             Some(owner) => vec![owner],
             None => of_namespace(store, &namespace),
         },
-        kind::SERVICE_ACCOUNT => of_namespace(store, &namespace),
         // A shared config may be anybody's, any other one only its neighbours'.
         kind::CONFIG if namespace != system => of_namespace(store, &namespace),
         _ => all(store),

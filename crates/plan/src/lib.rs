@@ -7,7 +7,9 @@ mod local_model;
 mod pod;
 mod quantity;
 mod role;
-mod route;
+mod routing;
+mod scaling;
+mod scheduler;
 mod settings;
 mod status;
 mod tls;
@@ -21,11 +23,15 @@ use weir_api::names::{self, label};
 
 pub use local_model::cache_marks;
 pub use pod::storage::{CredentialSettings, Secret, secrets};
-pub use route::{attach_gateways, check_gateways, not_served, opts_out, parents};
+pub use routing::{RouterFacts, attach_gateways, check_refs, not_served, opts_out, parents};
+pub use scaling::{Prometheus, ScalingError, scaling_failure, scaling_not_served};
+pub use scheduler::{
+    METADATA_KINDS, SchedulerError, cluster_binding_names, is_cluster_binding_of, managed,
+};
 pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
-    Failure, Health, ObservedGateway, Outcome, StatusInput, observed_gateways_of, status,
-    stopped_status, workload_failure, workloads_not_served,
+    Failure, Health, Metadata, ObservedGateway, ObservedScheduler, Outcome, StatusInput,
+    observed_gateways_of, status, stopped_status, workload_failure, workloads_not_served,
 };
 pub use tls::{
     CERTIFICATE_REST_SECONDS, CertificateNames, CertificateVerdict, LiveCertificate,
@@ -72,8 +78,12 @@ pub struct Facts {
     pub certificate: Option<Certificate>,
     /// The service accounts that [`accounts`] names, those that exist; `None` when nobody looked.
     pub accounts: Option<BTreeMap<String, Arc<Value>>>,
-    /// What the service controls now: at least its Deployments and LeaderWorkerSets.
+    /// What the service controls now: at least its Deployments, LeaderWorkerSets and routes.
     pub live: Vec<Arc<Value>>,
+    /// What routes, pools and the picker depend on.
+    pub router: RouterFacts,
+    /// Where autoscalers read.
+    pub prometheus: Prometheus,
 }
 
 impl Default for Facts {
@@ -91,6 +101,8 @@ impl Default for Facts {
             certificate: None,
             accounts: None,
             live: Vec::new(),
+            router: RouterFacts::default(),
+            prometheus: Prometheus::default(),
         }
     }
 }
@@ -269,6 +281,24 @@ pub enum Error {
     /// The managed route has no spec.
     #[error("spec.router.route has no http.spec after merging: the route preset is missing")]
     NoRouteSpec,
+    /// The picker's objects cannot be planned.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    /// An autoscaler cannot be planned.
+    #[error(transparent)]
+    Scaling(#[from] ScalingError),
+    /// The adapters need more matches than a route may have.
+    #[error(
+        "{adapters} LoRA adapters need {rules} rules with {matches} matches, and a route may have 16 with 128: use fewer adapters, or switch model-based routing off by the annotation serving.kserve.io/model-based-routing-enabled"
+    )]
+    TooManyAdapters {
+        /// Adapters with a name.
+        adapters: usize,
+        /// Rules needed.
+        rules: usize,
+        /// Matches needed.
+        matches: usize,
+    },
     /// A feature that this build does not have.
     #[error("{field} is not supported by this version: remove it")]
     NotSupported {
@@ -287,6 +317,8 @@ pub fn desired(
     facts: &Facts,
 ) -> Result<Vec<Value>, Error> {
     let mut objects = workloads(service, spec, facts)?;
+    objects.extend(scaling(service, spec, facts)?);
+    objects.extend(scheduler(service, spec, facts)?);
     objects.extend(routes(service, spec, facts)?);
     Ok(objects)
 }
@@ -299,6 +331,7 @@ pub fn accounts(spec: &Value) -> BTreeSet<String> {
     for role in role::Role::of(spec) {
         names.extend(pod::account::users(role, spec).map(|(name, _)| name.to_owned()));
     }
+    names.extend(scheduler::accounts(spec));
     names
 }
 
@@ -317,6 +350,36 @@ pub fn workloads(
     workload::objects(service, spec, facts)
 }
 
+/// The part of [`desired`] that changes the number of pods: autoscalers.
+///
+/// # Errors
+/// As [`desired`].
+pub fn scaling(
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &Facts,
+) -> Result<Vec<Value>, Error> {
+    if stopped(service) {
+        return Ok(Vec::new());
+    }
+    Ok(scaling::objects(service, spec, facts)?)
+}
+
+/// The part of [`desired`] that chooses among pods: account and roles, tokenizer, picker, pools, model metadata.
+///
+/// # Errors
+/// As [`desired`].
+pub fn scheduler(
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &Facts,
+) -> Result<Vec<Value>, Error> {
+    if stopped(service) {
+        return Ok(Vec::new());
+    }
+    scheduler::objects(service, spec, facts)
+}
+
 /// The part of [`desired`] that brings requests there: the managed route.
 ///
 /// # Errors
@@ -325,7 +388,7 @@ pub fn routes(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Result<
     if stopped(service) {
         return Ok(Vec::new());
     }
-    Ok(route::object(service, spec, facts)?.into_iter().collect())
+    Ok(routing::object(service, spec, facts)?.into_iter().collect())
 }
 
 /// Whether the service is stopped by its annotation.

@@ -1,7 +1,26 @@
-//! What the router's objects depend on beside the spec.
+//! Routes: the managed one, what it may refer to, and what all of the router depends on beside the spec.
+//!
+//! ```text
+//! effective spec ─► managed (parents, backends) ─► migration (group of the pool) ─► model (by name, adapters)
+//! ```
+
+mod managed;
+mod migration;
+mod model;
+mod parents;
+mod refs;
 
 use serde_json::Value;
 use weir_api::names::{Kind, kind};
+
+pub use managed::attach_gateways;
+pub(crate) use managed::object;
+pub use model::opts_out;
+pub use parents::parents;
+pub(crate) use parents::same_parent;
+pub use refs::{check_refs, not_served};
+
+use crate::Facts;
 
 /// What is known of the cluster for routes, pools and the picker.
 #[derive(Clone, Debug)]
@@ -10,12 +29,6 @@ pub struct RouterFacts {
     pub cluster_domain: String,
     /// The optional kinds that the cluster serves.
     pub served: Vec<Kind>,
-    /// The live Deployment of the picker.
-    pub picker: Option<Value>,
-    /// Whether the account that the picker's template names exists; `None` when nobody looked.
-    pub picker_account_exists: Option<bool>,
-    /// The account that the model's pods run as: the named one, else the namespace's `default`.
-    pub main_account: Option<Value>,
     /// What stands under the usual name of the picker's ClusterRoleBinding.
     pub binding: Option<Value>,
     /// The pool that the service refers to, as it is.
@@ -27,9 +40,6 @@ impl Default for RouterFacts {
         Self {
             cluster_domain: "cluster.local".to_owned(),
             served: vec![kind::INFERENCE_POOL, kind::INFERENCE_OBJECTIVE],
-            picker: None,
-            picker_account_exists: None,
-            main_account: None,
             binding: None,
             pool: None,
         }
@@ -41,5 +51,17 @@ impl RouterFacts {
     #[must_use]
     pub fn serves(&self, kind: Kind) -> bool {
         self.served.contains(&kind)
+    }
+}
+
+impl Facts {
+    /// The child of a kind and name as it is.
+    pub(crate) fn find_live(&self, kind: Kind, name: &str) -> Option<&Value> {
+        let is = |live: &&Value| {
+            live["kind"] == kind.kind
+                && live["apiVersion"] == kind.api_version()
+                && live["metadata"]["name"] == name
+        };
+        self.live.iter().map(AsRef::as_ref).find(is)
     }
 }

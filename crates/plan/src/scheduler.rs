@@ -15,12 +15,13 @@ mod tokenizer;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use weir_api::names::value;
+use weir_api::names::{ChildNames, kind, value};
 
 pub use account::{cluster_binding_names, is_cluster_binding_of};
-pub(crate) use pool::{group as pool_group, name as pool_name};
+pub use pool::METADATA_KINDS;
+pub(crate) use pool::name as pool_name;
 
-use crate::{Facts, ServiceIdentity, present, text};
+use crate::{Error, Facts, ServiceIdentity, present, text};
 
 /// Why the picker's objects cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +90,11 @@ pub fn managed(spec: &Value) -> bool {
     present(spec, "/router/scheduler/template") && !refers_to_pool(spec)
 }
 
+/// Whether the service has a picker and a pool of its own name, managed or not.
+pub(crate) fn has_own_pool(spec: &Value) -> bool {
+    present(spec, "/router/scheduler") && !refers_to_pool(spec)
+}
+
 /// Whether the service names a pool of somebody else.
 fn refers_to_pool(spec: &Value) -> bool {
     !text(spec, "/router/scheduler/pool/ref/name").is_empty()
@@ -99,7 +105,7 @@ pub(crate) fn objects(
     service: &ServiceIdentity,
     spec: &Value,
     facts: &Facts,
-) -> Result<Vec<Value>, SchedulerError> {
+) -> Result<Vec<Value>, Error> {
     let mut objects = Vec::new();
     if !present(spec, "/router/scheduler") {
         return Ok(objects);
@@ -108,29 +114,56 @@ pub(crate) fn objects(
         let named = account::named(service, spec);
         if named.is_empty() {
             objects.push(account::account(service, spec, facts));
-        } else if facts.router.picker_account_exists == Some(false) {
+        } else if facts
+            .accounts
+            .as_ref()
+            .is_some_and(|known| !known.contains_key(named))
+        {
             return Err(SchedulerError::NoAccount {
                 name: named.to_owned(),
                 namespace: service.namespace.clone(),
-            });
+            }
+            .into());
         }
         objects.push(account::cluster_binding(service, spec, facts));
         objects.push(account::role(service));
         objects.push(account::role_binding(service, spec));
     }
-    let config = config::Config::choose(spec, facts.router.picker.as_ref());
+    let picker = ChildNames::new(&service.name).picker_deployment();
+    let live = facts.find_live(kind::DEPLOYMENT, &picker);
+    let config = config::Config::choose(spec, live);
     let tokenizer = tokenizer::wanted(spec, &config).then(|| tokenizer::url(service, facts));
     if tokenizer.is_some() {
         objects.extend(tokenizer::objects(service, spec, facts)?);
     }
     if managed(spec) {
-        objects.push(deployment::deployment(service, spec, facts, &config, tokenizer.as_deref())?);
+        objects.push(deployment::deployment(
+            service,
+            spec,
+            facts,
+            live,
+            &config,
+            tokenizer.as_deref(),
+        )?);
         objects.push(deployment::picker_service(service, spec));
         objects.extend(pool::pools(service, spec, facts)?);
         objects.push(pool::headless(service, spec, facts));
     }
     objects.extend(pool::metadata(service, spec, facts));
     Ok(objects)
+}
+
+/// Names of the accounts that the picker's objects depend on.
+pub(crate) fn accounts(spec: &Value) -> impl Iterator<Item = String> {
+    let names = [
+        "/router/scheduler/template/serviceAccountName",
+        "/template/serviceAccountName",
+    ];
+    let scheduled = present(spec, "/router/scheduler");
+    let names = names.map(|pointer| text(spec, pointer).to_owned());
+    names
+        .into_iter()
+        .filter(move |name| scheduled && !name.is_empty())
 }
 
 /// Labels of everything of the picker, and its selector.

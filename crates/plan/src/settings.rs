@@ -6,7 +6,7 @@ use serde_json::Value;
 use weir_api::names::{DEFAULT_GATEWAY, GLOBAL_CONFIG_MAP};
 use weir_compose::Globals;
 
-use crate::{CERTIFICATE_EXPIRATION, CredentialSettings, Facts, ModelRouting, items};
+use crate::{CERTIFICATE_EXPIRATION, CredentialSettings, Facts, ModelRouting, Prometheus, items};
 
 pub use storage::{OciMode, StorageInitializer};
 
@@ -45,6 +45,8 @@ pub struct Settings {
     pub local_models: bool,
     /// Annotations that say when a certificate is renewed; the first is written, all are read.
     pub expiration_annotations: Vec<String>,
+    /// Where autoscalers read.
+    pub prometheus: Prometheus,
     /// The namespace of the ConfigMap.
     pub system_namespace: String,
 }
@@ -119,6 +121,7 @@ impl Settings {
             credentials: CredentialSettings::read(&part("credentials")?),
             local_models: part("localModel")?["enabled"] == true,
             expiration_annotations,
+            prometheus: Prometheus::read(&part("autoscaling-wva-controller-config")?),
             system_namespace: system_namespace.to_owned(),
         })
     }
@@ -138,6 +141,7 @@ impl Settings {
     pub fn facts(&self) -> Facts {
         Facts {
             tls: self.tls,
+            prometheus: self.prometheus.clone(),
             storage: self.storage.clone(),
             credentials: self.credentials.clone(),
             system_namespace: self.system_namespace.clone(),

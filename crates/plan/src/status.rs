@@ -4,6 +4,7 @@
 
 mod conditions;
 mod health;
+mod router;
 mod urls;
 mod workloads;
 
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_api::names::{ChildNames, condition, reason};
+use weir_api::names::{condition, reason};
 
-use crate::{ServiceIdentity, items, present, route, stopped};
+use crate::{ServiceIdentity, items, routing, stopped};
 use conditions::Conditions;
 pub use health::Health;
+pub use router::{Metadata, ObservedScheduler};
 pub use workloads::{workload_failure, workloads_not_served};
 
 /// A step of the reconcile that did not succeed.
@@ -100,12 +102,14 @@ pub struct StatusInput<'a> {
     pub workloads: &'a Outcome,
     /// How applying routes ended.
     pub router: &'a Outcome,
-    /// The Deployments and LeaderWorkerSets of the service as they are.
+    /// The Deployments, LeaderWorkerSets and autoscalers of the service as they are.
     pub live: &'a [Arc<Value>],
     /// Whether the workload Service exists.
     pub service_exists: bool,
     /// Pods of the service.
     pub pods: &'a [Value],
+    /// What is there of the picker and its pool.
+    pub scheduler: &'a ObservedScheduler,
     /// The managed route as it should be.
     pub planned_route: Option<&'a Value>,
     /// The routes in use as they are: referenced ones in order, then the managed one.
@@ -137,15 +141,6 @@ const STOPPED: [&str; 9] = [
     condition::HTTP_ROUTES_READY,
 ];
 
-/// Conditions of parts that this version never has.
-const NEVER: [&str; 5] = [
-    condition::SCALING_READY,
-    condition::PREFILL_SCALING_READY,
-    condition::SCHEDULER_WORKLOAD_READY,
-    condition::TOKENIZER_READY,
-    condition::INFERENCE_POOL_READY,
-];
-
 /// Returns the whole status of a service.
 #[must_use]
 pub fn status(input: &StatusInput<'_>) -> Value {
@@ -171,12 +166,9 @@ pub fn status(input: &StatusInput<'_>) -> Value {
         Outcome::NotRun => {}
     }
     if let (Outcome::Done, Some(spec)) = (input.presets, input.spec) {
-        for unused in NEVER {
-            conditions.remove(unused);
-        }
         workloads::conditions(input, spec, &mut conditions);
         if *input.router != Outcome::NotRun {
-            router_conditions(input, spec, &mut conditions, &mut status);
+            router::conditions(input, spec, &mut conditions, &mut status);
         }
     }
     let evaluated = [
@@ -214,7 +206,13 @@ pub fn stopped_status(input: &StatusInput<'_>) -> Value {
     for part in STOPPED {
         conditions.set_false(part, reason::STOPPED, message);
     }
-    for gone in [condition::SCALING_READY, condition::PREFILL_SCALING_READY] {
+    for gone in [
+        condition::SCALING_READY,
+        condition::PREFILL_SCALING_READY,
+        condition::GROUP_READY,
+        condition::GROUP_DEGRADED,
+        condition::MODEL_METADATA_PUBLISHED,
+    ] {
         conditions.remove(gone);
     }
     for (step, part) in [
@@ -264,63 +262,6 @@ fn keep(previous: &Value, status: &mut Map<String, Value>, key: &str) {
     }
 }
 
-fn router_conditions(
-    input: &StatusInput<'_>,
-    spec: &Value,
-    conditions: &mut Conditions,
-    status: &mut Map<String, Value>,
-) {
-    conditions.remove(condition::GATEWAYS_READY);
-    conditions.remove(condition::HTTP_ROUTES_READY);
-    match input.router {
-        Outcome::Failed(failure) => {
-            conditions.set_false(failure.condition, failure.reason, &failure.message);
-        }
-        _ if !present(spec, "/router/route") => {
-            status.remove("url");
-            status.remove("router");
-            let scheme = if input.tls { "https" } else { "http" };
-            let host = ChildNames::new(&input.service.name).workload_service();
-            let url = format!(
-                "{scheme}://{host}.{}.svc.{}",
-                input.service.namespace, input.cluster_domain
-            );
-            status.insert("addresses".to_owned(), json!([{ "url": url }]));
-            gateways_condition(input, spec, conditions);
-        }
-        _ => match urls::discover(input, spec) {
-            Ok(found) => {
-                status.remove("url");
-                status.remove("addresses");
-                status.remove("router");
-                if let Some(url) = found.url {
-                    status.insert("url".to_owned(), json!(url));
-                }
-                if !found.addresses.is_empty() {
-                    status.insert("addresses".to_owned(), json!(found.addresses));
-                }
-                if !found.gateways.is_empty() {
-                    status.insert("router".to_owned(), json!({"gateways": found.gateways}));
-                }
-                gateways_condition(input, spec, conditions);
-                conditions.set_health(condition::HTTP_ROUTES_READY, &health::routes(input.routes));
-            }
-            Err(message) => conditions.set_false(
-                condition::HTTP_ROUTES_READY,
-                reason::HTTP_ROUTE_RECONCILE_ERROR,
-                &format!("Failed to reconcile HTTPRoute: {message}"),
-            ),
-        },
-    }
-    conditions.aggregate(condition::ROUTER_READY, &condition::ROUTER_DEPENDENTS);
-}
-
-fn gateways_condition(input: &StatusInput<'_>, spec: &Value, conditions: &mut Conditions) {
-    if !items(spec, "/router/gateway/refs").is_empty() {
-        conditions.set_health(condition::GATEWAYS_READY, &health::gateways(input.gateways));
-    }
-}
-
 /// The gateways that the routes and the service's references name, without what is to be looked up.
 #[must_use]
 pub fn observed_gateways_of(
@@ -344,7 +285,7 @@ pub fn observed_gateways_of(
         }
     };
     for one in routes {
-        for (namespace, name, _) in route::parents(one) {
+        for (namespace, name, _) in routing::parents(one) {
             add(namespace, name);
         }
     }

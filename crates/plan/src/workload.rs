@@ -15,10 +15,7 @@ use weir_api::names::Kind;
 
 use crate::pod::Context;
 use crate::role::Role;
-use crate::{Error, Facts, ServiceIdentity, present};
-
-/// Fields of a spec that need objects this version does not make.
-const NOT_SUPPORTED: [(&str, &str); 1] = [("/scaling", "spec.scaling")];
+use crate::{Error, Facts, ServiceIdentity};
 
 /// Everything but routes, in the order of application: what a pod refers to comes before it.
 pub(crate) fn objects(
@@ -26,12 +23,6 @@ pub(crate) fn objects(
     spec: &Value,
     facts: &Facts,
 ) -> Result<Vec<Value>, Error> {
-    if let Some((_, field)) = NOT_SUPPORTED
-        .iter()
-        .find(|(pointer, _)| present(spec, pointer))
-    {
-        return Err(Error::NotSupported { field });
-    }
     let mut objects = Vec::with_capacity(10);
     objects.extend(certificate::secret(service, facts));
     objects.extend(authorities::copy(service, facts));

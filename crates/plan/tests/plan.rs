@@ -109,11 +109,11 @@ fn a_users_storage_initializer_keeps_its_resources_but_not_its_arguments() {
 #[test]
 fn what_is_not_planned_yet_is_refused_by_name() {
     let mut spec = spec();
-    spec["scaling"] = json!({"maxReplicas": 2});
+    spec["router"] = json!({"route": {"group": "g"}});
     assert_eq!(
         desired(&service(), &spec, &Facts::default()),
         Err(Error::NotSupported {
-            field: "spec.scaling"
+            field: "spec.router.route.group"
         })
     );
 }

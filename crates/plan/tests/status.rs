@@ -90,6 +90,7 @@ fn of(world: &World) -> Value {
         planned_route: Some(&world.route),
         routes: std::slice::from_ref(&world.route),
         gateways: &world.gateways,
+        scheduler: &weir_plan::ObservedScheduler::default(),
         url_scheme: "http",
         cluster_domain: "cluster.local",
         model_header: "X-Gateway-Model-Name",

@@ -94,6 +94,10 @@ pub mod reason {
     pub const RECONCILE_SCALING_ERROR: &str = "ReconcileScalingError";
     /// The autoscaler's CRD is not installed.
     pub const SCALING_CRD_NOT_FOUND: &str = "ScalingCRDNotFound";
+    /// A HorizontalPodAutoscaler does not say yet that it works.
+    pub const HPA_PROGRESSING: &str = "HPAProgressing";
+    /// A ScaledObject does not say yet that it works.
+    pub const SCALED_OBJECT_PROGRESSING: &str = "ScaledObjectProgressing";
     /// A reference of the router does not hold.
     pub const REFS_INVALID: &str = "RefsInvalid";
     /// A gateway is not programmed.
@@ -114,6 +118,8 @@ pub mod reason {
     pub const SCHEDULER_RECONCILE_ERROR: &str = "SchedulerReconcileError";
     /// No kind for model metadata is served.
     pub const NO_SERVED_KIND: &str = "NoServedKind";
+    /// Model metadata could not be written.
+    pub const PUBLISH_FAILED: &str = "PublishFailed";
     /// A config is in use.
     pub const IN_USE: &str = "InUse";
     /// A config is not in use.

@@ -118,6 +118,13 @@ pub mod kind {
         "InferenceObjective",
         "inferenceobjectives",
     );
+    /// Objectives of llm-d.
+    pub const LLM_D_INFERENCE_OBJECTIVE: Kind = Kind::new(
+        "llm-d.ai",
+        "v1alpha2",
+        "InferenceObjective",
+        "inferenceobjectives",
+    );
     /// Gateway API inference extension, before objectives.
     pub const INFERENCE_MODEL: Kind = Kind::new(
         "inference.networking.x-k8s.io",

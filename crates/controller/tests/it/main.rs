@@ -9,6 +9,7 @@
 mod configs;
 mod exact;
 mod samples;
+mod scheduler;
 mod shapes;
 mod toggles;
 mod world;

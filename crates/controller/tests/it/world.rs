@@ -196,6 +196,9 @@ impl World {
     }
 
     fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        if !kind.namespaced {
+            return Api::all_with(self.client.clone(), &kind.api_resource());
+        }
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind.api_resource())
     }
 
@@ -221,7 +224,7 @@ impl World {
             .unwrap();
     }
 
-    async fn patch_status(&self, kind: Kind, name: &str, patch: Value) {
+    pub(crate) async fn patch_status(&self, kind: Kind, name: &str, patch: Value) {
         self.api(kind)
             .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
@@ -518,7 +521,7 @@ fn tell_store(real: bool) {
     eprintln!("STORE: {}", if real { "real" } else { "embedded" });
 }
 
-fn condition(kind: &str, generation: i64) -> Value {
+pub(crate) fn condition(kind: &str, generation: i64) -> Value {
     let mut condition = json!({
         "type": kind, "status": "True", "reason": kind, "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z",

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use weir_api::names::{ChildNames, kind, label, value};
 
 use super::labels;
-use crate::{Facts, ServiceIdentity, strings, text};
+use crate::{DEFAULT_ACCOUNT, Facts, ServiceIdentity, strings, text};
 
 /// Annotation of kubectl that would make the copy look like the original.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -36,9 +36,15 @@ pub(super) fn effective(service: &ServiceIdentity, spec: &Value) -> String {
 
 /// The generated account; it has the pull secrets and the identity of the account that the model runs as.
 pub(super) fn account(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Value {
-    let source = facts.router.main_account.as_ref();
+    let main = text(spec, "/template/serviceAccountName");
+    let source = if main.is_empty() {
+        DEFAULT_ACCOUNT
+    } else {
+        main
+    };
+    let source = facts.accounts.as_ref().and_then(|known| known.get(source));
     let mut annotations = BTreeMap::new();
-    if !text(spec, "/template/serviceAccountName").is_empty() {
+    if !main.is_empty() {
         annotations = strings(source.and_then(|source| source.pointer("/metadata/annotations")));
         annotations.remove(LAST_APPLIED);
     }
@@ -63,14 +69,28 @@ pub(super) fn account(service: &ServiceIdentity, spec: &Value, facts: &Facts) ->
 /// What the picker may do in its namespace.
 pub(super) fn role(service: &ServiceIdentity) -> Value {
     const READ: [&str; 3] = ["get", "list", "watch"];
-    const LEASE: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+    const LEASE: [&str; 7] = [
+        "get", "list", "watch", "create", "update", "patch", "delete",
+    ];
     let (v1, old) = (kind::INFERENCE_POOL.group, kind::INFERENCE_POOL_ALPHA.group);
     let rule = |groups: &[&str], resources: &[&str], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
     let rules = [
         rule(&[""], &["pods"], &READ),
-        rule(&[v1, old], &["inferencepools", "inferenceobjectives", "inferencemodels"], &READ),
-        rule(&[old], &["inferencemodelrewrites", "inferencepoolimports"], &READ),
-        rule(&["llm-d.ai"], &["inferenceobjectives", "inferencemodelrewrites"], &READ),
+        rule(
+            &[v1, old],
+            &["inferencepools", "inferenceobjectives", "inferencemodels"],
+            &READ,
+        ),
+        rule(
+            &[old],
+            &["inferencemodelrewrites", "inferencepoolimports"],
+            &READ,
+        ),
+        rule(
+            &["llm-d.ai"],
+            &["inferenceobjectives", "inferencemodelrewrites"],
+            &READ,
+        ),
         rule(&["discovery.k8s.io"], &["endpointslices"], &READ),
         rule(&["coordination.k8s.io"], &["leases"], &LEASE),
     ];
@@ -106,7 +126,11 @@ fn subject(service: &ServiceIdentity, spec: &Value) -> Value {
 /// namespace.
 pub(super) fn cluster_binding(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Value {
     let [usual, other] = cluster_binding_names(service);
-    let taken = facts.router.binding.as_ref().is_some_and(|live| !is_of(service, live));
+    let taken = facts
+        .router
+        .binding
+        .as_ref()
+        .is_some_and(|live| !is_of(service, live));
     json!({
         "apiVersion": kind::CLUSTER_ROLE_BINDING.api_version(),
         "kind": kind::CLUSTER_ROLE_BINDING.kind,
@@ -122,7 +146,11 @@ pub(super) fn cluster_binding(service: &ServiceIdentity, spec: &Value, facts: &F
 pub fn cluster_binding_names(service: &ServiceIdentity) -> [String; 2] {
     let usual = ChildNames::new(&service.name).picker_cluster_role_binding(&service.namespace);
     let digest = Sha256::digest(format!("{}/{}", service.namespace, service.name));
-    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = digest
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let cut: String = usual.chars().take(CUT).collect();
     let other = format!("{cut}-{digest}");
     [usual, other]
@@ -143,7 +171,9 @@ pub fn is_cluster_binding_of(service: &ServiceIdentity, live: &Value) -> bool {
 fn is_of(service: &ServiceIdentity, live: &Value) -> bool {
     let labels = strings(live.pointer("/metadata/labels"));
     let named = labels.get(label::NAME);
-    let namespace = live.pointer("/subjects/0/namespace").and_then(Value::as_str);
+    let namespace = live
+        .pointer("/subjects/0/namespace")
+        .and_then(Value::as_str);
     named.is_none_or(|name| *name == service.name)
         && namespace.is_none_or(|namespace| namespace == service.namespace)
 }

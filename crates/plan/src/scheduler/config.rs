@@ -54,7 +54,8 @@ impl Config {
         if let Some(inline) = inline(spec) {
             return with(inline, Source::Inline);
         }
-        let own = main_args(spec.pointer("/router/scheduler/template")).and_then(flags::config_pair);
+        let own =
+            main_args(spec.pointer("/router/scheduler/template")).and_then(flags::config_pair);
         if let Some(pair) = own {
             return Self {
                 append: None,
@@ -116,7 +117,9 @@ fn main_args(pod: Option<&Value>) -> Option<&[Value]> {
 
 /// Whether any adapter has a name to be routed by.
 fn has_adapters(spec: &Value) -> bool {
-    items(spec, "/model/lora/adapters").iter().any(|adapter| !text(adapter, "/name").is_empty())
+    items(spec, "/model/lora/adapters")
+        .iter()
+        .any(|adapter| !text(adapter, "/name").is_empty())
 }
 
 /// The configuration of a service that does not say one.
@@ -144,17 +147,23 @@ fn generated(spec: &Value) -> Value {
             "type": "disagg-profile-handler",
             "parameters": {"deciders": {"prefill": "always-disagg-pd-decider"}},
         }));
-        let prefill = [reference("prefill-filter")].into_iter().chain(affinity()).chain([
-            weighted("prefix-cache-scorer", 3),
-            weighted("queue-scorer", 2),
-            weighted("kv-cache-utilization-scorer", 2),
-            reference("max-score-picker"),
-        ]);
-        let decode = [reference("decode-filter")].into_iter().chain(affinity()).chain([
-            weighted("active-request-scorer", 2),
-            weighted("prefix-cache-scorer", 3),
-            reference("max-score-picker"),
-        ]);
+        let prefill = [reference("prefill-filter")]
+            .into_iter()
+            .chain(affinity())
+            .chain([
+                weighted("prefix-cache-scorer", 3),
+                weighted("queue-scorer", 2),
+                weighted("kv-cache-utilization-scorer", 2),
+                reference("max-score-picker"),
+            ]);
+        let decode = [reference("decode-filter")]
+            .into_iter()
+            .chain(affinity())
+            .chain([
+                weighted("active-request-scorer", 2),
+                weighted("prefix-cache-scorer", 3),
+                reference("max-score-picker"),
+            ]);
         let profiles = vec![
             json!({"name": "prefill", "plugins": prefill.collect::<Vec<_>>()}),
             json!({"name": "decode", "plugins": decode.collect::<Vec<_>>()}),

@@ -35,7 +35,9 @@ pub(super) fn texts(args: &[Value]) -> Vec<usize> {
 
 /// The first flag and value that carry or name a configuration.
 pub(super) fn config_pair(args: &[Value]) -> Option<[Value; 2]> {
-    let at = args.iter().position(|word| named(word, &TEXT) || named(word, &FILE))?;
+    let at = args
+        .iter()
+        .position(|word| named(word, &TEXT) || named(word, &FILE))?;
     Some([args[at].clone(), args.get(at + 1)?.clone()])
 }
 
@@ -81,7 +83,8 @@ pub(super) fn strip(words: &mut Vec<Value>, names: &[&str]) -> Vec<(String, Opti
         let name = name.to_owned();
         let mut value = value.filter(|value| !value.is_empty()).map(str::to_owned);
         if value.is_none()
-            && let Some(next) = rest.next_if(|next| next.as_str().is_some_and(|next| !next.starts_with('-')))
+            && let Some(next) =
+                rest.next_if(|next| next.as_str().is_some_and(|next| !next.starts_with('-')))
         {
             value = next.as_str().map(str::to_owned);
         }
@@ -128,6 +131,9 @@ mod tests {
         assert_eq!(config_pair(&list(&["--config-text"])), None);
         let pair = config_pair(&list(&["-v", "-configFile", "f"]));
         assert_eq!(pair.map(|pair| is_text(&pair)), Some(false));
-        assert_eq!(texts(&list(&["--config-text", "a", "--configText", "b"])), [1, 3]);
+        assert_eq!(
+            texts(&list(&["--config-text", "a", "--configText", "b"])),
+            [1, 3]
+        );
     }
 }

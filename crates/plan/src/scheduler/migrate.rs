@@ -96,7 +96,7 @@ pub(super) fn migrate(
             newest(&mut config, tokenizer);
         }
         if version >= Version::V0_10 {
-            stripped.into_source_plugin(&mut Plugins::of(&mut config));
+            stripped.add_source_plugin(&mut Plugins::of(&mut config));
         }
         if let Some(word) = main_args_mut(pod).and_then(|args| args.get_mut(at)) {
             *word = Value::from(print::yaml(&config));
@@ -112,7 +112,11 @@ pub(super) fn migrate(
 }
 
 /// From 0.7 on: names, parameters of the handler, metric flags.
-fn upgrade(config: &mut Value, version: Version, stripped: &Stripped) -> Result<(), SchedulerError> {
+fn upgrade(
+    config: &mut Value,
+    version: Version,
+    stripped: &Stripped,
+) -> Result<(), SchedulerError> {
     let mut plugins = Plugins::of(config);
     plugins.rename("prefill-header-handler", "disagg-headers-handler");
     plugins.rename("pd-profile-handler", plugins::HANDLER);
@@ -122,7 +126,7 @@ fn upgrade(config: &mut Value, version: Version, stripped: &Stripped) -> Result<
             parameters.remove("hashBlockSize");
         }
     }
-    stripped.into_engine_plugin(&mut plugins);
+    stripped.add_engine_plugin(&mut plugins);
     if version >= Version::V0_8 {
         plugins.rename(metrics::ENGINE_OLD, metrics::ENGINE);
     }
@@ -135,7 +139,9 @@ fn newest(config: &mut Value, tokenizer: Option<&str>) {
         if plugin["type"] != precise::PREFIX_SCORER {
             continue;
         }
-        let Some(fields) = plugin.as_object_mut() else { continue };
+        let Some(fields) = plugin.as_object_mut() else {
+            continue;
+        };
         if let Some(parameters) = fields.get_mut("parameters").and_then(Value::as_object_mut) {
             parameters.retain(|key, _| key == precise::PRODUCER_NAME);
             if parameters.is_empty() {
@@ -156,11 +162,16 @@ fn newest(config: &mut Value, tokenizer: Option<&str>) {
 fn beside_a_sidecar(config: &mut Value) {
     for plugin in Plugins::of(config).all_mut() {
         if plugin["type"] == precise::SCORER {
-            let pool = &mut object_at(object_at(object_at(plugin, "parameters"), "indexerConfig"), "tokenizersPoolConfig");
+            let pool = &mut object_at(
+                object_at(object_at(plugin, "parameters"), "indexerConfig"),
+                "tokenizersPoolConfig",
+            );
             pool["modelName"] = json!(TOKENIZER_MODEL);
             object_at(pool, "uds")["socketFile"] = json!(TOKENIZER_SOCKET);
             let parameters = object_at(plugin, "parameters");
-            let nested = parameters["indexerConfig"].get("tokenProcessorConfig").cloned();
+            let nested = parameters["indexerConfig"]
+                .get("tokenProcessorConfig")
+                .cloned();
             if let (None, Some(nested)) = (parameters.get("tokenProcessorConfig"), nested) {
                 parameters["tokenProcessorConfig"] = nested;
             }
@@ -195,7 +206,9 @@ fn parse(text: &str) -> Option<Value> {
 }
 
 fn main(pod: &Value) -> Option<&Value> {
-    crate::items(pod, "/containers").iter().find(|c| c["name"] == container::MAIN)
+    crate::items(pod, "/containers")
+        .iter()
+        .find(|c| c["name"] == container::MAIN)
 }
 
 fn main_args(pod: &Value) -> Option<&[Value]> {
@@ -204,7 +217,9 @@ fn main_args(pod: &Value) -> Option<&[Value]> {
 
 fn main_args_mut(pod: &mut Value) -> Option<&mut Vec<Value>> {
     let containers = pod.get_mut("containers")?.as_array_mut()?;
-    let main = containers.iter_mut().find(|c| c["name"] == container::MAIN)?;
+    let main = containers
+        .iter_mut()
+        .find(|c| c["name"] == container::MAIN)?;
     main.get_mut("args")?.as_array_mut()
 }
 
@@ -212,8 +227,11 @@ fn texts(pod: &Value) -> Vec<usize> {
     main_args(pod).map(flags::texts).unwrap_or_default()
 }
 
-fn has_container(pod: &Value, name: &str) -> bool {
-    crate::items(pod, "/containers").iter().any(|c| c["name"] == name)
+/// Whether a pod has a container of the name.
+pub(super) fn has_container(pod: &Value, name: &str) -> bool {
+    crate::items(pod, "/containers")
+        .iter()
+        .any(|c| c["name"] == name)
 }
 
 fn remove_container(pod: &mut Value, name: &str) {

@@ -8,8 +8,8 @@ use weir_api::names::{ChildNames, Kind, annotation, kind, value};
 use super::{SchedulerError, labels};
 use crate::{Facts, ServiceIdentity, items, model_name, strings, text};
 
-/// A kind of model metadata, the newest first.
-pub(crate) const METADATA_KINDS: [Kind; 3] = [
+/// The kinds of model metadata; the first one that the cluster serves is used.
+pub const METADATA_KINDS: [Kind; 3] = [
     kind::INFERENCE_MODEL,
     kind::INFERENCE_OBJECTIVE,
     kind::LLM_D_INFERENCE_OBJECTIVE,
@@ -55,7 +55,10 @@ fn older(pool: &Value) -> Value {
     if let Some(number) = pool.pointer("/targetPorts/0/number") {
         older.insert("targetPortNumber".to_owned(), number.clone());
     }
-    if let Some(picker) = pool.get("endpointPickerRef").filter(|picker| picker.is_object()) {
+    if let Some(picker) = pool
+        .get("endpointPickerRef")
+        .filter(|picker| picker.is_object())
+    {
         let mut extension = Map::new();
         for (from, to) in [
             ("/group", "group"),
@@ -82,7 +85,11 @@ pub(super) fn headless(service: &ServiceIdentity, spec: &Value, facts: &Facts) -
         .iter()
         .enumerate()
         .map(|(index, target)| {
-            let name = if index == 0 { scheme.to_owned() } else { format!("{scheme}-{}", index + 1) };
+            let name = if index == 0 {
+                scheme.to_owned()
+            } else {
+                format!("{scheme}-{}", index + 1)
+            };
             json!({
                 "name": name, "appProtocol": scheme, "protocol": "TCP",
                 "port": target["number"], "targetPort": target["number"],
@@ -108,7 +115,11 @@ pub(super) fn headless(service: &ServiceIdentity, spec: &Value, facts: &Facts) -
 
 /// The group of the pool in use: v1 where there is one.
 pub(crate) fn group(facts: &Facts) -> &'static str {
-    let pool = facts.router.pool.as_ref().map(|pool| text(pool, "/apiVersion"));
+    let pool = facts
+        .router
+        .pool
+        .as_ref()
+        .map(|pool| text(pool, "/apiVersion"));
     let old = match pool {
         Some(version) => version == kind::INFERENCE_POOL_ALPHA.api_version(),
         None => {
@@ -116,7 +127,11 @@ pub(crate) fn group(facts: &Facts) -> &'static str {
                 && facts.router.serves(kind::INFERENCE_POOL_ALPHA)
         }
     };
-    if old { kind::INFERENCE_POOL_ALPHA.group } else { kind::INFERENCE_POOL.group }
+    if old {
+        kind::INFERENCE_POOL_ALPHA.group
+    } else {
+        kind::INFERENCE_POOL.group
+    }
 }
 
 /// Name of the pool in use: the one that is referred to, or our own.
@@ -129,7 +144,9 @@ pub(crate) fn name(service: &ServiceIdentity, spec: &Value) -> String {
 
 /// What is published about the model, in the newest kind that the cluster serves.
 pub(super) fn metadata(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Option<Value> {
-    let kind = METADATA_KINDS.into_iter().find(|kind| facts.router.serves(*kind))?;
+    let kind = METADATA_KINDS
+        .into_iter()
+        .find(|kind| facts.router.serves(*kind))?;
     let mut body = json!({
         "poolRef": {
             "group": group(facts),

@@ -105,14 +105,21 @@ fn text(string: &str, level: usize, column: usize, key: bool) -> String {
     if string.contains('\n') && !key && literal_fits(string) {
         return literal(string, level);
     }
-    if string.contains('\n') || string.chars().any(|c| c.is_control()) || string.contains('\u{feff}') {
+    if string.contains('\n')
+        || string.chars().any(|c| c.is_control())
+        || string.contains('\u{feff}')
+    {
         return double(string);
     }
     if means_something_else(string) {
         return double(string);
     }
     if plain_fits(string) {
-        return if key { string.to_owned() } else { fold(string, level, column) };
+        return if key {
+            string.to_owned()
+        } else {
+            fold(string, level, column)
+        };
     }
     format!("'{}'", string.replace('\'', "''"))
 }
@@ -120,9 +127,9 @@ fn text(string: &str, level: usize, column: usize, key: bool) -> String {
 /// Whether the text would be read back as something other than a text.
 fn means_something_else(string: &str) -> bool {
     const WORDS: [&str; 33] = [
-        "", "~", "null", "Null", "NULL", "<<", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On",
-        "ON", "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN",
-        ".inf", "-.inf",
+        "", "~", "null", "Null", "NULL", "<<", "y", "Y", "yes", "Yes", "YES", "true", "True",
+        "TRUE", "on", "On", "ON", "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off",
+        "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", "-.inf",
     ];
     if WORDS.contains(&string) {
         return true;
@@ -141,7 +148,9 @@ fn means_something_else(string: &str) -> bool {
             .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_hexdigit()))
     });
     let digits_and_colons = number.contains(':')
-        && number.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.'));
+        && number
+            .chars()
+            .all(|c| c.is_ascii_digit() || matches!(c, ':' | '.'));
     let date = {
         let mut parts = number.split('-');
         let long = |part: Option<&str>, least: usize, most: usize| {
@@ -151,11 +160,14 @@ fn means_something_else(string: &str) -> bool {
         };
         long(parts.next(), 4, 4)
             && long(parts.next(), 1, 2)
-            && parts.next().is_some_and(|day| {
-                day.bytes().next().is_some_and(|b| b.is_ascii_digit())
-            })
+            && parts
+                .next()
+                .is_some_and(|day| day.bytes().next().is_some_and(|b| b.is_ascii_digit()))
     };
-    based || digits_and_colons || date || (number.parse::<f64>().is_ok() && number.contains(|c: char| c.is_ascii_digit()))
+    based
+        || digits_and_colons
+        || date
+        || (number.parse::<f64>().is_ok() && number.contains(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether the text can stand without quotes.

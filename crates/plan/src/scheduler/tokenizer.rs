@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use weir_api::names::{ChildNames, kind, port, value};
+use weir_api::names::{ChildNames, annotation, container, kind, port, value};
 
 use super::config::Config;
 use super::{SchedulerError, refers_to_pool};
-use crate::{Facts, ServiceIdentity, present};
+use crate::pod::storage::{self, Attachment};
+use crate::{Error, Facts, ServiceIdentity, present};
 
+/// Where it reads the model.
+const MODEL: &str = "/mnt/models/base";
 /// Name of its port.
 const PORT_NAME: &str = "render-http";
 
@@ -29,20 +32,55 @@ pub(super) fn url(service: &ServiceIdentity, facts: &Facts) -> String {
     )
 }
 
+/// Brings the base model to a container that counts tokens, with the credentials of the picker's account.
+///
+/// `live` is the Deployment of the pod as it is.
+pub(super) fn attach_model(
+    pod: &mut Value,
+    service: &ServiceIdentity,
+    spec: &Value,
+    facts: &Facts,
+    live: Option<&Value>,
+    container: &str,
+) -> Result<(), Error> {
+    if storage::is_off(spec) {
+        return Ok(());
+    }
+    let account = super::account::effective(service, spec);
+    let exists = facts
+        .accounts
+        .as_ref()
+        .is_some_and(|known| known.contains_key(&account));
+    let overridden = live.and_then(|live| live.pointer("/metadata/annotations"));
+    Attachment {
+        service,
+        spec,
+        workload: None,
+        facts,
+        account: if exists { &account } else { "" },
+        live: live.and_then(|live| live.pointer("/spec/template/spec")),
+        overridden: overridden.is_some_and(|all| all.get(annotation::OWN_INITIALIZER).is_some()),
+        container,
+        path: MODEL,
+    }
+    .attach(pod)
+}
+
 /// Deployment and Service.
 pub(super) fn objects(
     service: &ServiceIdentity,
     spec: &Value,
     facts: &Facts,
-) -> Result<[Value; 2], SchedulerError> {
-    let _ = facts;
+) -> Result<[Value; 2], Error> {
     let name = ChildNames::new(&service.name).tokenizer();
     let labels = service.labels(value::COMPONENT_TOKENIZER);
-    let pod = spec
+    let mut pod = spec
         .pointer("/router/scheduler/tokenizer/template")
         .filter(|pod| pod.is_object())
         .cloned()
         .ok_or(SchedulerError::NoTokenizerTemplate)?;
+    let live = facts.find_live(kind::DEPLOYMENT, &name);
+    attach_model(&mut pod, service, spec, facts, live, container::MAIN)?;
     let metadata = || service.metadata(&name, &labels, &BTreeMap::new());
     Ok([
         json!({

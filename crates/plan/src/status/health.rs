@@ -4,6 +4,7 @@ use serde_json::Value;
 use weir_api::names::{kind, reason};
 
 use super::ObservedGateway;
+use crate::routing::same_parent;
 use crate::{items, text};
 
 /// Whether something is ready.
@@ -74,6 +75,43 @@ pub(super) fn workload(live: Option<&Value>, grouped: bool, pods: &[&Value]) -> 
         (false, false) => format!("{message} {causes}"),
     };
     Health::NotReady { reason, message }
+}
+
+/// A Deployment beside the model is ready as soon as one of its pods is available: of several pickers only one is
+/// meant to be. The message names what its pods wait for.
+pub(super) fn helper_deployment(live: Option<&Value>, pods: &[&Value]) -> Health {
+    let not_yet = || {
+        let mut message = "Deployment rollout in progress".to_owned();
+        let causes = pod_causes(pods);
+        if !causes.is_empty() {
+            message.push_str(": ");
+            message.push_str(&causes);
+        }
+        Health::not_ready(reason::PROGRESSING, message)
+    };
+    let Some(live) = live else { return not_yet() };
+    let available = live
+        .pointer("/status/availableReplicas")
+        .and_then(Value::as_i64);
+    if available.unwrap_or(0) > 0 {
+        return Health::Ready;
+    }
+    let failed =
+        |one: &&Value| one["status"] == "False" && one["reason"] == "ProgressDeadlineExceeded";
+    let progressing = condition(live, "Progressing").filter(failed);
+    let Some(one) = progressing.or_else(|| condition(live, "Available")) else {
+        return not_yet();
+    };
+    if one["type"] == "Available" && one["status"] == "True" {
+        return Health::Ready;
+    }
+    let causes = pod_causes(pods);
+    let message = [text(one, "/message"), causes.as_str()];
+    let message: Vec<&str> = message
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    Health::not_ready(text(one, "/reason"), message.join(" "))
 }
 
 /// Whether a pod is there to answer, where there is to be one: a strategy that lets every pod go at once calls
@@ -279,26 +317,13 @@ fn route_cause(route: &Value) -> Option<String> {
     None
 }
 
-fn condition<'a>(entry: &'a Value, kind: &str) -> Option<&'a Value> {
-    items(entry, "/conditions")
-        .iter()
-        .find(|c| c["type"] == kind)
-}
-
-/// Whether a status entry's reference means this parent.
-fn same_parent(route: &Value, parent: &Value, reference: &Value) -> bool {
-    let own = text(route, "/metadata/namespace");
-    let key = |one: &Value| {
-        (
-            or(text(one, "/group"), kind::GATEWAY.group).to_owned(),
-            or(text(one, "/kind"), kind::GATEWAY.kind).to_owned(),
-            or(text(one, "/namespace"), own).to_owned(),
-            text(one, "/name").to_owned(),
-            text(one, "/sectionName").to_owned(),
-            one.get("port").and_then(Value::as_i64).unwrap_or(0),
-        )
+fn condition<'a>(of: &'a Value, kind: &str) -> Option<&'a Value> {
+    let list = if of.get("status").is_some_and(Value::is_object) {
+        "/status/conditions"
+    } else {
+        "/conditions"
     };
-    key(parent) == key(reference)
+    items(of, list).iter().find(|c| c["type"] == kind)
 }
 
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weir_api::names::kind;
 
 use super::{ObservedGateway, StatusInput};
-use crate::{items, model_name, route, text};
+use crate::{items, model_name, routing, text};
 
 /// What was found.
 #[derive(Default)]
@@ -45,7 +45,7 @@ pub(super) fn discover(input: &StatusInput<'_>, spec: &Value) -> Result<Found, S
         BTreeMap::new();
     for one in routes {
         let paths = paths(one, input.model_header);
-        for (namespace, name, section) in route::parents(one) {
+        for (namespace, name, section) in routing::parents(one) {
             let seen = topology
                 .entry((namespace.to_owned(), name.to_owned()))
                 .or_default();

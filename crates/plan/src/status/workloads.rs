@@ -1,13 +1,12 @@
 //! The primary and the prefill workload as they are: conditions, and counts of what is ready.
 
-
 use serde_json::{Value, json};
 use weir_api::names::{ChildNames, Kind, condition, kind, label};
 
 use super::conditions::Conditions;
 use super::{Outcome, StatusInput, health};
 use crate::role::Role;
-use crate::{Error, Failure, present, text, workload};
+use crate::{Error, Failure, present, scaling, text, workload};
 
 /// The two workloads of a service: whether it is prefill, conditions on one node and in groups, key of the counts.
 const WORKLOADS: [(bool, [&str; 2], &str); 2] = [
@@ -58,9 +57,22 @@ pub(super) fn conditions(input: &StatusInput<'_>, spec: &Value, conditions: &mut
                     .collect();
                 conditions.set_health(used, &health::workload(live, grouped, &pods));
             }
+            scaling_conditions(input, spec, conditions);
         }
     }
     conditions.aggregate(condition::WORKLOADS_READY, &condition::WORKLOADS_DEPENDENTS);
+}
+
+fn scaling_conditions(input: &StatusInput<'_>, spec: &Value, conditions: &mut Conditions) {
+    for (condition, state) in scaling::states(input.service, spec, input.live) {
+        match state {
+            None => conditions.remove(condition),
+            Some(scaling::Scaling::Ready) => conditions.set_true(condition),
+            Some(scaling::Scaling::NotReady { reason, message }) => {
+                conditions.set_false(condition, &reason, &message);
+            }
+        }
+    }
 }
 
 /// `status.workloads`: what runs, and how many pods or groups of it are ready.
@@ -83,6 +95,16 @@ pub(super) fn counts(input: &StatusInput<'_>, spec: &Value) -> Value {
             "apiGroup": kind.group,
             "kind": kind.kind,
             "name": name,
+            "readyReplicas": ready.unwrap_or(0),
+        });
+    }
+    if crate::managed(spec) {
+        let picker = input.scheduler.picker.as_deref();
+        let ready = picker.and_then(|picker| picker.pointer("/status/availableReplicas")?.as_i64());
+        counts["scheduler"] = json!({
+            "apiGroup": kind::DEPLOYMENT.group,
+            "kind": kind::DEPLOYMENT.kind,
+            "name": ChildNames::new(&input.service.name).picker_deployment(),
             "readyReplicas": ready.unwrap_or(0),
         });
     }

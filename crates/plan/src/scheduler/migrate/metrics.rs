@@ -92,7 +92,11 @@ impl Stripped {
             self.source.insert(key.to_owned(), value);
             self.source_flags.insert(flag, ());
         }
-        if writable { Ok(()) } else { self.refuse_if_any() }
+        if writable {
+            Ok(())
+        } else {
+            self.refuse_if_any()
+        }
     }
 
     /// Fails when there are values without a place.
@@ -103,8 +107,9 @@ impl Stripped {
     }
 
     /// Adds the plugin with the names of metrics, unless there is one.
-    pub(super) fn into_engine_plugin(&self, plugins: &mut Plugins<'_>) {
-        if self.engine_flags.is_empty() || plugins.has_type(ENGINE_OLD) || plugins.has_type(ENGINE) {
+    pub(super) fn add_engine_plugin(&self, plugins: &mut Plugins<'_>) {
+        if self.engine_flags.is_empty() || plugins.has_type(ENGINE_OLD) || plugins.has_type(ENGINE)
+        {
             return;
         }
         let mut engine = self.engine.clone();
@@ -121,7 +126,7 @@ impl Stripped {
     }
 
     /// Adds the plugin with the place of metrics, or what it lacks.
-    pub(super) fn into_source_plugin(&self, plugins: &mut Plugins<'_>) {
+    pub(super) fn add_source_plugin(&self, plugins: &mut Plugins<'_>) {
         if self.source.is_empty() {
             return;
         }

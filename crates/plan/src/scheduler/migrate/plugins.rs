@@ -42,7 +42,9 @@ impl<'a> Plugins<'a> {
     /// Every plugin that is a mapping.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         let list = self.config.get_mut("plugins").and_then(Value::as_array_mut);
-        list.into_iter().flatten().filter(|plugin| plugin.is_object())
+        list.into_iter()
+            .flatten()
+            .filter(|plugin| plugin.is_object())
     }
 
     pub(super) fn has_type(&self, kind: &str) -> bool {
@@ -57,7 +59,10 @@ impl<'a> Plugins<'a> {
 
     /// The lists of references of all profiles.
     pub(super) fn profiles_mut(&mut self) -> impl Iterator<Item = &mut Vec<Value>> {
-        let profiles = self.config.get_mut("schedulingProfiles").and_then(Value::as_array_mut);
+        let profiles = self
+            .config
+            .get_mut("schedulingProfiles")
+            .and_then(Value::as_array_mut);
         profiles
             .into_iter()
             .flatten()
@@ -91,7 +96,8 @@ impl<'a> Plugins<'a> {
     pub(super) fn handler_parameters(&mut self) -> Result<(), SchedulerError> {
         let mut wanted: Vec<Value> = Vec::new();
         for plugin in self.all_mut().filter(|plugin| plugin["type"] == HANDLER) {
-            let Some(parameters) = plugin.get_mut("parameters").and_then(Value::as_object_mut) else {
+            let Some(parameters) = plugin.get_mut("parameters").and_then(Value::as_object_mut)
+            else {
                 continue;
             };
             if parameters.contains_key("deciders") {
@@ -105,17 +111,19 @@ impl<'a> Plugins<'a> {
                         value: other.to_string(),
                     });
                 }
-                None => match threshold.as_ref().map(tokens) {
-                    None => continue,
-                    Some(None) => {
-                        wanted.push(json!({"type": ALWAYS}));
-                        ALWAYS.to_owned()
+                None => {
+                    match threshold.as_ref().map(tokens) {
+                        None => continue,
+                        Some(None) => {
+                            wanted.push(json!({"type": ALWAYS}));
+                            ALWAYS.to_owned()
+                        }
+                        Some(Some(tokens)) => {
+                            wanted.push(json!({"type": BY_PREFIX, "parameters": {"nonCachedTokens": tokens}}));
+                            BY_PREFIX.to_owned()
+                        }
                     }
-                    Some(Some(tokens)) => {
-                        wanted.push(json!({"type": BY_PREFIX, "parameters": {"nonCachedTokens": tokens}}));
-                        BY_PREFIX.to_owned()
-                    }
-                },
+                }
             };
             parameters.remove("deciderPluginName");
             parameters.remove("threshold");
@@ -129,7 +137,9 @@ impl<'a> Plugins<'a> {
 
     /// Puts a decider before the handler that names it, unless there is one of its type.
     fn insert_decider(&mut self, decider: Value) {
-        let known = decider["type"].as_str().is_some_and(|kind| self.has_type(kind));
+        let known = decider["type"]
+            .as_str()
+            .is_some_and(|kind| self.has_type(kind));
         if known {
             return;
         }

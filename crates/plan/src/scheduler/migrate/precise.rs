@@ -19,11 +19,18 @@ const MODEL: &str = "/mnt/models/base";
 /// Takes the first precise scorer of a configuration apart.
 pub(super) fn decompose(config: &mut Value, url: &str) {
     let mut plugins = Plugins::of(config);
-    let Some(list) = plugins.list_mut() else { return };
+    let Some(list) = plugins.list_mut() else {
+        return;
+    };
     let Some(at) = list.iter().position(|plugin| plugin["type"] == SCORER) else {
         return;
     };
-    let name = |plugin: &Value| plugin.get("name").and_then(Value::as_str).map(str::to_owned);
+    let name = |plugin: &Value| {
+        plugin
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let scorer = list[at].clone();
     let own_name = name(&scorer).filter(|name| name != SCORER);
     let gone = |plugin: &Value| plugin["type"] == SCORER || plugin["type"] == PREFIX_SCORER;
@@ -49,7 +56,11 @@ pub(super) fn decompose(config: &mut Value, url: &str) {
     list.splice(at..at, [tokens, producer, new_scorer]);
 
     let scorer_name = own_name.as_deref().unwrap_or(PREFIX_SCORER);
-    for old in other_names.iter().map(String::as_str).chain([SCORER, PREFIX_SCORER]) {
+    for old in other_names
+        .iter()
+        .map(String::as_str)
+        .chain([SCORER, PREFIX_SCORER])
+    {
         plugins.rename_references(old, scorer_name);
     }
     for references in plugins.profiles_mut() {
@@ -65,7 +76,10 @@ pub(super) fn decompose(config: &mut Value, url: &str) {
 fn producer_parameters(scorer: &Value) -> Map<String, Value> {
     let parameters = scorer.get("parameters").and_then(Value::as_object);
     let mut parameters = parameters.cloned().unwrap_or_default();
-    if let Some(indexer) = parameters.get_mut("indexerConfig").and_then(Value::as_object_mut) {
+    if let Some(indexer) = parameters
+        .get_mut("indexerConfig")
+        .and_then(Value::as_object_mut)
+    {
         indexer.remove("tokenizersPoolConfig");
         let nested = indexer.remove("tokenProcessorConfig");
         if indexer.is_empty() {
