@@ -193,6 +193,9 @@ impl Controllers {
             self.queue.succeeded(&key);
             if key.0 == Kind::GroupSet {
                 self.memories.remove(&key.1);
+                if let Err(error) = self.end_groups_of_none(&key.1).await {
+                    tracing::debug!(name = key.1.1, %error, "Workers go after their leader");
+                }
             }
             return;
         };

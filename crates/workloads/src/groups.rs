@@ -210,6 +210,28 @@ impl Controllers {
         Ok(())
     }
 
+    /// Ends the workers of a set that is gone together with their leaders. Owner references would end
+    /// them too, but only once the leader has used up its grace.
+    pub(crate) async fn end_groups_of_none(&mut self, (at, set): &Name) -> Result<(), Error> {
+        let pods = || {
+            let all = self.cache.within(Kind::Pod, at);
+            all.filter(|pod| pod["metadata"]["labels"][lws::NAME] == **set)
+        };
+        let leaders: BTreeSet<&str> = pods()
+            .filter(|pod| deleting(pod))
+            .map(|pod| uid(pod))
+            .collect();
+        let leaves = |pod: &&Arc<Value>| {
+            let mut leaders = leaders.iter();
+            !deleting(pod) && leaders.any(|leader| controlled_by(pod, leader))
+        };
+        let workers: Vec<Arc<Value>> = pods().filter(leaves).cloned().collect();
+        for worker in workers {
+            self.delete(Kind::Pod, &worker).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the workers of a group that are missing.
     async fn fill_group(
         &mut self,

@@ -172,7 +172,10 @@ fn containers(item: &Value, pointer: &str) -> [Value; 2] {
 }
 
 fn pod(item: &Value) -> Vec<Value> {
-    let total = list(item, "/spec/containers").count();
+    // Sidecars count as containers do.
+    let sidecar = |container: &&Value| container["restartPolicy"] == "Always";
+    let sidecars = list(item, "/spec/initContainers").filter(sidecar).count();
+    let total = list(item, "/spec/containers").count() + sidecars;
     let (mut ready, mut restarts) = (0, 0);
     let mut last = String::new();
     let mut reason = match (text(item, "/status/reason"), text(item, "/status/phase")) {
@@ -191,6 +194,7 @@ fn pod(item: &Value) -> Vec<Value> {
             continue;
         }
         if always && status["started"] == json!(true) {
+            ready += u32::from(status["ready"] == json!(true));
             continue;
         }
         initializing = true;

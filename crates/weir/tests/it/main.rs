@@ -21,6 +21,7 @@ mod mistakes;
 mod offline;
 mod real_vllm;
 mod serve;
+mod shapes;
 mod sidecar;
 mod watch;
 mod wrapper;

@@ -233,7 +233,8 @@ mod tests {
         for ((size, part, excluded), wanted) in rows {
             let found: Vec<String> = (0..size)
                 .map(|index| {
-                    subgroup(size, part, excluded, index).map_or("-".to_owned(), |i| i.to_string())
+                    subgroup(size, part, excluded, index)
+                        .map_or_else(|| "-".to_owned(), |i| i.to_string())
                 })
                 .collect();
             assert_eq!(found.join(" "), wanted, "{size} {part} {excluded}");
