@@ -4,6 +4,7 @@
 
 mod conditions;
 mod health;
+mod pods;
 mod router;
 mod urls;
 mod workloads;

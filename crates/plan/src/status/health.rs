@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weir_api::names::{kind, reason};
 
-use super::ObservedGateway;
+use super::{ObservedGateway, pods};
 use crate::routing::same_parent;
 use crate::{items, text};
 
@@ -67,7 +67,7 @@ pub(super) fn workload(live: Option<&Value>, grouped: bool, pods: &[&Value]) -> 
             _ => {}
         }
     }
-    let causes = pod_causes(pods);
+    let causes = pods::causes(pods);
     let (reason, message) = found;
     let message = match (message.is_empty(), causes.is_empty()) {
         (_, true) => message,
@@ -82,7 +82,7 @@ pub(super) fn workload(live: Option<&Value>, grouped: bool, pods: &[&Value]) -> 
 pub(super) fn helper_deployment(live: Option<&Value>, pods: &[&Value]) -> Health {
     let not_yet = || {
         let mut message = "Deployment rollout in progress".to_owned();
-        let causes = pod_causes(pods);
+        let causes = pods::causes(pods);
         if !causes.is_empty() {
             message.push_str(": ");
             message.push_str(&causes);
@@ -105,7 +105,7 @@ pub(super) fn helper_deployment(live: Option<&Value>, pods: &[&Value]) -> Health
     if one["type"] == "Available" && one["status"] == "True" {
         return Health::Ready;
     }
-    let causes = pod_causes(pods);
+    let causes = pods::causes(pods);
     let message = [text(one, "/message"), causes.as_str()];
     let message: Vec<&str> = message
         .into_iter()
@@ -124,90 +124,6 @@ fn serves(workload: &Value, grouped: bool) -> bool {
         "/status/availableReplicas"
     };
     count("/spec/replicas") == Some(0) || count(ready).unwrap_or(0) > 0
-}
-
-/// The first thing that each of a few pods waits for.
-fn pod_causes(pods: &[&Value]) -> String {
-    const SHOWN: usize = 3;
-    let all: Vec<String> = pods.iter().filter_map(|pod| pod_cause(pod)).collect();
-    let mut causes = all
-        .iter()
-        .take(SHOWN)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
-    if all.len() > SHOWN {
-        causes.push_str(&format!("; and {} more pods", all.len() - SHOWN));
-    }
-    causes
-}
-
-fn pod_cause(pod: &Value) -> Option<String> {
-    let name = text(pod, "/metadata/name");
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return None;
-    }
-    let containers = items(pod, "/status/initContainerStatuses")
-        .iter()
-        .chain(items(pod, "/status/containerStatuses"));
-    for container in containers {
-        for (pointer, ordinary) in [
-            (
-                "/state/waiting",
-                &["PodInitializing", "ContainerCreating"][..],
-            ),
-            ("/state/terminated", &["Completed"][..]),
-            ("/lastState/terminated", &["Completed"][..]),
-        ] {
-            let why = text(container, &format!("{pointer}/reason"));
-            if why.is_empty() || ordinary.contains(&why) {
-                continue;
-            }
-            let detail = text(container, &format!("{pointer}/message"));
-            let separator = if detail.is_empty() { "" } else { ": " };
-            let container = text(container, "/name");
-            return Some(format!(
-                "pod {name}, container {container}: {why}{separator}{detail}"
-            ));
-        }
-    }
-    let scheduled = items(pod, "/status/conditions")
-        .iter()
-        .find(|c| c["type"] == "PodScheduled");
-    if let Some(scheduled) = scheduled.filter(|c| c["status"] == "False") {
-        return Some(format!(
-            "pod {name}: {}: {}",
-            text(scheduled, "/reason"),
-            text(scheduled, "/message")
-        ));
-    }
-    ordinary_cause(pod).map(|cause| format!("pod {name}, {cause}"))
-}
-
-/// What a pod without trouble is at: its first container that has not come far enough.
-fn ordinary_cause(pod: &Value) -> Option<String> {
-    let present = |container: &Value, pointer| container.pointer(pointer).is_some();
-    for container in items(pod, "/status/initContainerStatuses") {
-        let name = text(container, "/name");
-        if present(container, "/state/running") && container["started"] != true {
-            return Some(format!("init container {name}: not done yet"));
-        }
-    }
-    for container in items(pod, "/status/containerStatuses") {
-        let name = text(container, "/name");
-        if present(container, "/state/waiting") {
-            return Some(format!("container {name}: not started yet"));
-        }
-        if container["ready"] != true {
-            return Some(format!("container {name}: runs, not ready yet"));
-        }
-    }
-    // Only a sidecar runs that long.
-    let sidecars = items(pod, "/status/initContainerStatuses").iter();
-    sidecars
-        .filter(|container| present(container, "/state/running") && container["ready"] != true)
-        .map(|container| format!("sidecar {}: runs, not ready yet", text(container, "/name")))
-        .next()
 }
 
 /// Gateways are ready when every one is programmed.
