@@ -7,6 +7,7 @@
 //! - [`endpoint`]: endpoints and their load; [`request`]: what of a request counts; [`subset`]: candidates.
 //! - [`scheduler`]: the decision, and what is noted when a request is sent; [`inflight`]: what is counted meanwhile.
 //! - [`explain`]: the story of a decision; [`reject`]: the answer when there is none.
+//! - [`flow`]: requests that wait in front of a full pool.
 //! - [`data`]: what scraped pages say; [`saturation`]: how full a pool is.
 //!
 //! ```
@@ -37,6 +38,7 @@ pub mod data;
 pub mod endpoint;
 pub mod explain;
 mod filter;
+pub mod flow;
 mod handler;
 pub mod inflight;
 pub mod labels;
