@@ -39,6 +39,8 @@ pub struct Rules {
     pub trust_client: bool,
     /// Where a response needs no look, the stream is closed after the request. Not every gateway bears that.
     pub skip_closes_stream: bool,
+    /// Responses say which endpoint answered, for conformance tests.
+    pub tell_served: bool,
     /// Largest request body.
     pub max_body: usize,
 }
@@ -48,6 +50,7 @@ impl Default for Rules {
         Self {
             trust_client: false,
             skip_closes_stream: false,
+            tell_served: false,
             max_body: MAX_BODY,
         }
     }

@@ -84,7 +84,10 @@ pub fn outgoing(
     if intake.format.is_none() {
         return Ok(None);
     }
-    let renamed = (target != intake.incoming).then(|| rename(body, &intake.peek, target));
+    // Token counting is answered without a model being run, so none is put in.
+    let counting = intake.format.is_some_and(Format::skips_response);
+    let renamed =
+        (!counting && target != intake.incoming).then(|| rename(body, &intake.peek, target));
     if trust_client || !intake.peek.to_shield {
         return Ok(renamed);
     }

@@ -8,6 +8,8 @@ pub const METADATA: &str = "envoy.lb";
 pub const SCORES: &str = "x-gateway-destination-endpoint-scores";
 /// Key in [`METADATA`] of the response phase: the endpoint that answered.
 pub const SERVED: &str = "x-gateway-destination-endpoint-served";
+/// Tells conformance tests which endpoint answered.
+pub const SERVED_TEST: &str = "x-conformance-test-served-endpoint";
 /// Namespace of the hint which endpoints may be chosen.
 pub const SUBSET_NAMESPACE: &str = "envoy.lb.subset_hint";
 /// Key in [`SUBSET_NAMESPACE`].

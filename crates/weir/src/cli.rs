@@ -36,6 +36,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Runs the endpoint picker with the command line of llm-d's (`epp`); `--check-config FILE` reads a configuration
+    #[command(disable_help_flag = true)]
+    Epp {
+        /// The words after `epp`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Runs the sidecar of a decode pod with the command line of llm-d's (`pd-sidecar`)
     #[command(disable_help_flag = true)]
     Sidecar {
@@ -52,6 +59,13 @@ const SIDECAR: [&str; 3] = [
     "llm-d-router-disagg-sidecar",
 ];
 
+/// Names under which images start the endpoint picker.
+const PICKER: [&str; 3] = [
+    "epp",
+    "llm-d-inference-scheduler",
+    "llm-d-router-endpoint-picker",
+];
+
 /// Runs the command that `arguments` name; the first word is the program.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     // These are called with a container's own words, which clap must not read.
@@ -60,12 +74,16 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Some("node-shim") => return weir_node::shim::main(rest()),
         Some("node-stage") => return weir_node::stage::main(rest()),
         Some("engine") => return weir_engine::main(rest()),
+        Some("epp") => return weir_epp::main(rest()),
         Some("sidecar") => return weir_sidecar::main(rest()),
         _ => {}
     }
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     if program.is_some_and(|name| name == "vllm") {
         return weir_engine::main(arguments.into_iter().skip(1).collect());
+    }
+    if program.is_some_and(|name| PICKER.iter().any(|known| name == *known)) {
+        return weir_epp::main(arguments.into_iter().skip(1).collect());
     }
     if program.is_some_and(|name| SIDECAR.iter().any(|known| name == *known)) {
         return weir_sidecar::main(arguments.into_iter().skip(1).collect());
@@ -78,6 +96,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Launch(arguments) => launch::run(&arguments),
         Command::Crds => crds(),
         Command::Engine { arguments } => weir_engine::main(arguments),
+        Command::Epp { arguments } => weir_epp::main(arguments),
         Command::Sidecar { arguments } => weir_sidecar::main(arguments),
     }
 }

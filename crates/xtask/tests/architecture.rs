@@ -34,6 +34,7 @@ const TABLE: &[(&str, u8, &[&str])] = &[
     ("gateway", 2, &["runtime", "proxy", "discovery"]),
     ("sidecar", 2, &["runtime", "proxy", "discovery"]),
     ("engine", 2, &["runtime", "proxy"]),
+    ("epp", 2, &["runtime", "discovery"]),
     ("apiserver", 2, &["runtime"]),
     ("workloads", 2, &["runtime"]),
     ("node", 2, &["runtime", "discovery"]),

@@ -120,6 +120,10 @@ impl Exchange {
         for (name, value) in add {
             set.push(HeaderValueOption::raw(name, value));
         }
+        if self.rules.tell_served {
+            let told = tell_served(metadata);
+            set.push(HeaderValueOption::raw(names::SERVED_TEST, told));
+        }
         out.push(Outbound::Message(Box::new(ProcessingResponse {
             response: Some(Reply::ResponseHeaders(PhaseResponse {
                 response: Some(CommonResponse {
@@ -228,6 +232,17 @@ impl Exchange {
             self.response.usage.end();
             self.record.usage = self.response.usage.usage();
         }
+    }
+}
+
+/// What conformance tests want to hear.
+fn tell_served(metadata: Option<&Metadata>) -> String {
+    match metadata {
+        Some(metadata) if metadata.filter_metadata.contains_key(names::METADATA) => {
+            served(metadata)
+                .unwrap_or_else(|| "fail: missing destination endpoint served metadata".to_owned())
+        }
+        _ => "fail: missing envoy lb metadata".to_owned(),
     }
 }
 

@@ -1,0 +1,34 @@
+//! The endpoint picker: an ext_proc server around the scheduler.
+//!
+//! ```text
+//! gateway ══ext_proc══▶ grpc ─▶ conversation ─▶ extproc::Exchange ─▶ picker ─▶ scheduler
+//!                                                                     │
+//!            files, watches ─▶ pool ─────────────────────────────────▶│
+//!            endpoints' /metrics ─▶ scrape ─▶ Endpoint::live ────────▶│
+//! ```
+//! - [`options`]: the command line. [`grpc`], [`tls`], [`health`]: what listens.
+//! - [`pool`], [`files`]: which endpoints there are. [`metrics`]: what is counted.
+
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating point, counts are far below 2^53"
+)]
+
+mod account;
+mod command;
+mod conversation;
+pub mod decisions;
+pub mod files;
+pub mod grpc;
+pub mod health;
+pub mod metrics;
+pub mod objectives;
+pub mod options;
+pub mod picker;
+pub mod pool;
+pub mod run;
+pub mod scrape;
+pub mod tls;
+mod web;
+
+pub use command::main;

@@ -1,0 +1,13 @@
+//! The picker over its real ports.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests are not tests to clippy, and what is skipped is said"
+)]
+
+mod client;
+mod fakes;
+mod goldens;
+mod pages;
+mod picker;
