@@ -223,7 +223,14 @@ async fn work(
                 return Ok(());
             }
             observed.workloads = Outcome::Done;
-            write_workloads(context, service, &children, objects, observed).await?;
+            let written = write_workloads(context, service, &children, objects, observed).await?;
+            if written {
+                // Told with the change that they are about, and not again.
+                for note in weir_plan::notes(service, &spec, &facts) {
+                    let (client, message) = (&context.client, &note.message);
+                    events::report(client, service, Severity::Warning, note.reason, message).await;
+                }
+            }
         }
         Err(error) => {
             observed.workloads = Outcome::Failed(weir_plan::workload_failure(&spec, error));
@@ -297,13 +304,17 @@ fn certificate(
     observed.again = wait;
     Ok(certificate)
 }
+
+/// Applies what runs the model, in order. Answers whether a Deployment or a set was written.
 async fn write_workloads(
     context: &Context,
     service: &ServiceIdentity,
     children: &Children,
     objects: &[Value],
     observed: &mut Observed,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let mut written = false;
     for wanted in objects {
         let kind = apply::kind_of(wanted);
         let live = kind.and_then(|kind| {
@@ -322,12 +333,15 @@ async fn write_workloads(
             }
         };
         match kind {
-            Some(kind::DEPLOYMENT | kind::LEADER_WORKER_SET) => observed.live.push(now),
+            Some(kind::DEPLOYMENT | kind::LEADER_WORKER_SET) => {
+                written |= live.is_none_or(|live| version(live) != version(&now));
+                observed.live.push(now);
+            }
             Some(kind::CORE_SERVICE) => observed.service_exists = true,
             _ => {}
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Deletes the children that are not planned.

@@ -380,6 +380,24 @@ pub fn scheduler(
     scheduler::objects(service, spec, facts)
 }
 
+/// Something that a user should hear of although everything is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What kind of thing, in the form of an event's reason.
+    pub reason: &'static str,
+    /// What is to be told.
+    pub message: String,
+}
+
+/// What a user should hear of what [`workloads`] answers.
+#[must_use]
+pub fn notes(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Vec<Note> {
+    if stopped(service) {
+        return Vec::new();
+    }
+    workload::notes(service, spec, facts)
+}
+
 /// The part of [`desired`] that brings requests there: the managed route.
 ///
 /// # Errors

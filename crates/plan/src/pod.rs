@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use weir_api::names::{self, annotation, container};
 
 use crate::role::Role;
-use crate::{Error, Facts, ServiceIdentity, items, strings};
+use crate::{Error, Facts, Note, ServiceIdentity, items, present, strings};
 
 /// What a feature may know beside the pod.
 pub(crate) struct Context<'a> {
@@ -91,24 +91,45 @@ pub(crate) fn template(context: &Context<'_>) -> Result<Template, Error> {
     for feature in FEATURES {
         feature(&mut pod, context)?;
     }
-    let mut labels = object_labels(context);
-    labels.extend(strings(context.workload.get("labels")));
     let mut annotations = propagated_annotations(context);
     annotations.extend(workload_annotations(context.workload));
     Ok(Template {
-        labels,
+        labels: labels(context),
         annotations,
         spec: pod,
     })
 }
 
-/// Labels of the role and those of the service that workloads pass on.
-pub(crate) fn object_labels(context: &Context<'_>) -> BTreeMap<String, String> {
+/// What a user should hear of the pod.
+pub(crate) fn notes(context: &Context<'_>) -> Vec<Note> {
+    let mut notes: Vec<Note> = accelerators::note(context).into_iter().collect();
+    let template = context.role.template(context.spec).unwrap_or(&Value::Null);
+    let written = items(template, "/initContainers").iter().any(|container| {
+        let own = container["name"] == container::STORAGE_INITIALIZER;
+        own && ["/args", "/command"]
+            .iter()
+            .any(|field| present(container, field))
+    });
+    let disabled = context.spec.pointer("/storageInitializer/enabled") == Some(&Value::Bool(false));
+    if written && !disabled {
+        notes.push(Note {
+            reason: "StorageInitializerOverride",
+            message:
+                "User-specified Args/Command on storage-initializer were overridden by controller"
+                    .to_owned(),
+        });
+    }
+    notes
+}
+
+/// Labels of the pod: those of the role, those of the service that workloads pass on, those of the workload.
+pub(crate) fn labels(context: &Context<'_>) -> BTreeMap<String, String> {
     let mut labels = context.role.labels(context.service, context.spec);
     labels.extend(with_prefix(
         &context.service.labels,
         names::PROPAGATED_LABELS,
     ));
+    labels.extend(strings(context.workload.get("labels")));
     labels
 }
 

@@ -5,7 +5,7 @@ mod authorities;
 mod certificate;
 mod claims;
 mod deployment;
-mod group;
+pub(crate) mod group;
 mod service;
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use weir_api::names::Kind;
 
-use crate::pod::Context;
+use crate::pod::{self, Context};
 use crate::role::Role;
-use crate::{Error, Facts, ServiceIdentity};
+use crate::{Error, Facts, Note, ServiceIdentity};
 
 /// Everything but routes, in the order of application: what a pod refers to comes before it.
 pub(crate) fn objects(
@@ -28,14 +28,7 @@ pub(crate) fn objects(
     objects.extend(authorities::copy(service, facts));
     objects.extend(claims::template(service)?);
     objects.extend(access::objects(service, spec, facts));
-    let context = |role: Role| Context {
-        service,
-        spec,
-        workload: role.workload(spec),
-        role,
-        facts,
-        live: live(service, role, facts),
-    };
+    let context = |role: Role| context(service, spec, facts, role);
     let roles = Role::of(spec);
     for &role in &roles {
         match role {
@@ -57,6 +50,37 @@ pub(crate) fn objects(
     }
     objects.extend(service::objects(service, spec, facts));
     Ok(objects)
+}
+
+/// What a user should hear of the workloads, once each.
+pub(crate) fn notes(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Vec<Note> {
+    let mut notes: Vec<Note> = Vec::new();
+    for role in Role::of(spec) {
+        let context = context(service, spec, facts, role);
+        let mut found = pod::notes(&context);
+        if !role.is_grouped() {
+            found.extend(deployment::notes(&context));
+        }
+        found.retain(|note| !notes.contains(note));
+        notes.append(&mut found);
+    }
+    notes
+}
+
+fn context<'a>(
+    service: &'a ServiceIdentity,
+    spec: &'a Value,
+    facts: &'a Facts,
+    role: Role,
+) -> Context<'a> {
+    Context {
+        service,
+        spec,
+        workload: role.workload(spec),
+        role,
+        facts,
+        live: live(service, role, facts),
+    }
 }
 
 /// The workload object of a role as it is in the cluster.

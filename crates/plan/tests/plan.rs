@@ -81,7 +81,9 @@ fn gpus_follow_from_parallelism_unless_something_else_says() {
     spec["parallelism"] = json!({"tensor": 2, "dataLocal": 3});
     assert_eq!(gpu(&spec, &Facts::default()), Some(json!("6")));
     let upstream = Facts {
-        live: vec![Arc::new(named(json!({})))],
+        live: vec![Arc::new(named(
+            json!({"spec": {"selector": {"matchLabels": {"llm-d.ai/role": "both"}}}}),
+        ))],
         ..Facts::default()
     };
     assert_eq!(gpu(&spec, &upstream), None);

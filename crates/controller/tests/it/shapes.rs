@@ -138,6 +138,19 @@ async fn a_selector_with_the_role_in_it_is_kept_until_the_role_changes() {
         })
         .await;
     assert_eq!(adopted["spec"]["selector"]["matchLabels"], labels);
+    // Another value of a label in the selector would need another Deployment.
+    let renamed = json!({"spec": {"labels": {"app.kubernetes.io/name": "other"}}});
+    world.patch(kind::SERVICE, "llama", renamed).await;
+    let told = |s: &Value| s["status"]["observedGeneration"] == s["metadata"]["generation"];
+    world.until(kind::SERVICE, "llama", told).await;
+    world.settle().await;
+    let events = world.events("llama").await;
+    assert!(
+        events.iter().any(|e| e["reason"] == "SelectorLabelKept"),
+        "{events:?}"
+    );
+    let back = json!({"spec": {"labels": null}});
+    world.patch(kind::SERVICE, "llama", back).await;
 
     let prefill = json!({"spec": {"prefill": {"template": {"containers": [{"name": "main", "image": "engine"}]}}}});
     world.patch(kind::SERVICE, "llama", prefill).await;

@@ -72,7 +72,8 @@ pub(super) fn workload(live: Option<&Value>, grouped: bool, pods: &[&Value]) -> 
     let message = match (message.is_empty(), causes.is_empty()) {
         (_, true) => message,
         (true, false) => causes,
-        (false, false) => format!("{message} {causes}"),
+        (false, false) if message.ends_with('.') => format!("{message} {causes}"),
+        (false, false) => format!("{message}: {causes}"),
     };
     Health::NotReady { reason, message }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use weir_api::names::{ChildNames, Kind, kind, label};
 
-use crate::pod::{self, Context, Template};
-use crate::{Error, ServiceIdentity, strings};
+use crate::pod::{self, Context};
+use crate::{Error, Note, ServiceIdentity, strings};
 
 pub(super) const KIND: Kind = kind::DEPLOYMENT;
 
@@ -32,7 +32,7 @@ pub(super) fn object(context: &Context<'_>) -> Result<Value, Error> {
     let service = context.service;
     let mut template = pod::template(context)?;
     let labels = template.labels.clone();
-    let selector = selector(&template, context.live);
+    let selector = selector(&template.labels, context.live);
     // The live selector cannot change, so its labels keep their values whatever the spec says now.
     template.labels.extend(selector.clone());
     let mut spec = Map::new();
@@ -54,18 +54,34 @@ pub(super) fn object(context: &Context<'_>) -> Result<Value, Error> {
     }))
 }
 
+/// Labels that the selector of the live object holds on to.
+pub(super) fn notes(context: &Context<'_>) -> Vec<Note> {
+    let labels = pod::labels(context);
+    let name = name(context.service, context.role.is_prefill());
+    let kept = selector(&labels, context.live).into_iter();
+    kept.filter(|(key, value)| labels.get(key) != Some(value))
+        .map(|(key, value)| Note {
+            reason: "SelectorLabelKept",
+            message: format!(
+                "label {key} of the pods of Deployment {name} stays {value:?}: its selector needs it and cannot \
+                 change; another value takes another service"
+            ),
+        })
+        .collect()
+}
+
 /// The selector of the live object, or that of a new one. Pods under a wrong role are a broken disaggregation, so a
 /// live selector with another role is given up: the object has to be made anew, and adopts the running pods.
-fn selector(template: &Template, live: Option<&Value>) -> BTreeMap<String, String> {
+fn selector(labels: &BTreeMap<String, String>, live: Option<&Value>) -> BTreeMap<String, String> {
     let live = live.map(|live| strings(live.pointer("/spec/selector/matchLabels")));
     let kept = live.filter(|live| {
         let role = live.get(label::ROLE);
-        !live.is_empty() && (role.is_none() || role == template.labels.get(label::ROLE))
+        !live.is_empty() && (role.is_none() || role == labels.get(label::ROLE))
     });
     kept.unwrap_or_else(|| {
         SELECTOR
             .iter()
-            .filter_map(|key| Some(((*key).to_owned(), template.labels.get(*key)?.clone())))
+            .filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone())))
             .collect()
     })
 }

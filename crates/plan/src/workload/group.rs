@@ -11,18 +11,28 @@ use crate::{Error, ServiceIdentity};
 
 pub(super) const KIND: Kind = kind::LEADER_WORKER_SET;
 
+/// The name of a set that we make.
+pub(crate) fn own_name(service: &ServiceIdentity, prefill: bool) -> String {
+    let names = ChildNames::new(&service.name);
+    if prefill {
+        names.prefill_lws()
+    } else {
+        names.lws()
+    }
+}
+
 /// The set's name. A set that an existing installation made keeps its name, for everything that follows it.
 pub(super) fn name(service: &ServiceIdentity, prefill: bool, live: &[Arc<Value>]) -> String {
     let names = ChildNames::new(&service.name);
-    let (ours, upstream) = if prefill {
-        (names.prefill_lws(), names.upstream_prefill_lws())
+    let upstream = if prefill {
+        names.upstream_prefill_lws()
     } else {
-        (names.lws(), names.upstream_lws())
+        names.upstream_lws()
     };
     if find(live, KIND, &upstream).is_some() {
         upstream
     } else {
-        ours
+        own_name(service, prefill)
     }
 }
 
