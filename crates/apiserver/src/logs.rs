@@ -1,10 +1,10 @@
-//! `pods/log`: files that the node writes, whole, from the end, or followed.
+//! `pods/log`: files that the node writes, whole, from the end, from a time on, or followed.
 //!
-//! A container's log is `<logs>/<namespace>_<pod>_<uid>/<container>.log`, that of its last run
-//! `<container>.previous.log`. The files hold what the container wrote, without times.
+//! They lie in `<logs>/<namespace>_<pod>_<uid>`; names and lines are those of
+//! [`container_log`].
 
-use std::io::SeekFrom;
-use std::path::PathBuf;
+mod files;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use weir_runtime::container_log::{self, Run};
 use weir_runtime::http::{Body, BoxError};
 
 use crate::app::App;
 use crate::meta;
-use crate::request::{Req, warn};
+use crate::request::Req;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Key;
+use files::{Files, Reader};
 
-const CHUNK: usize = 64 << 10;
 const POLL: Duration = Duration::from_millis(100);
 
 /// Answers a request for a container's log.
@@ -33,16 +33,20 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
         .await?;
     let pod = &object.value;
     let container = container(req, pod)?;
-    let suffix = if req.query.flag("previous") {
-        ".previous.log"
-    } else {
-        ".log"
-    };
+    let previous = req.query.flag("previous");
     let dir = format!("{}_{}_{}", req.namespace(), req.name(), meta::uid(pod));
-    let path = app.logs.join(dir).join(format!("{container}{suffix}"));
-    let follow = req.query.flag("follow") && suffix == ".log";
-    if !follow && !path.exists() {
-        if suffix == ".log" {
+    let files = Files {
+        directory: app.logs.join(dir),
+        container: container.clone(),
+        run: if previous {
+            Run::Previous
+        } else {
+            Run::Present
+        },
+    };
+    let follow = req.query.flag("follow") && !previous;
+    if !follow && !files.exist() {
+        if !previous {
             let waiting = waiting(pod, &container);
             let message = format!(
                 "container {container:?} in pod {:?} is waiting to start: {waiting}",
@@ -58,31 +62,20 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     }
     let tail = req.query.get("tailLines").parse::<usize>().ok();
     let limit = req.query.get("limitBytes").parse::<u64>().ok();
-    let mut start = match tail {
-        Some(lines) => offset_of_tail(&path, lines).await.unwrap_or(0),
-        None => 0,
+    let lines = Lines {
+        since: since(req)?.map(container_log::time),
+        times: req.query.flag("timestamps"),
+        rest: Vec::new(),
+        inside: false,
     };
-    let mut warnings = Vec::new();
-    if req.query.flag("timestamps") {
-        warnings.push("the log holds no times: its lines are shown without".to_owned());
-    }
-    if let Some(since) = since(req)? {
-        match unchanged(&path, since).await {
-            Some(end) => start = end,
-            None => warnings.push(
-                "the log holds no times: as something was written since, it is shown whole"
-                    .to_owned(),
-            ),
-        }
-    }
     let key = App::key(&req.resource, req.namespace(), req.name());
     let state = Tail {
         app,
         key,
         uid: meta::uid(pod).to_owned(),
         container,
-        path,
-        offset: start,
+        reader: Reader::new(files, tail).await,
+        lines,
         follow,
         left: limit,
         last: false,
@@ -95,7 +88,6 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    warn(response.headers_mut(), &warnings);
     Ok(response)
 }
 
@@ -122,13 +114,6 @@ fn since(req: &Req) -> ApiResult<Option<jiff::Timestamp>> {
         ApiError::bad_request(format!("sinceTime: Invalid value: {time:?}: not a time"))
     })?;
     Ok(Some(parsed))
-}
-
-/// Returns the size of a file that was last written to before `since`.
-async fn unchanged(path: &std::path::Path, since: jiff::Timestamp) -> Option<u64> {
-    let data = tokio::fs::metadata(path).await.ok()?;
-    let modified = jiff::Timestamp::try_from(data.modified().ok()?).ok()?;
-    (modified < since).then_some(data.len())
 }
 
 fn names(pod: &Value) -> impl Iterator<Item = (&str, bool)> {
@@ -186,13 +171,61 @@ fn waiting(pod: &Value, container: &str) -> String {
     }
 }
 
+/// Turns lines of files into what the container wrote.
+struct Lines {
+    /// Lines before this time are left out.
+    since: Option<String>,
+    /// Whether each line begins with its time.
+    times: bool,
+    /// A line that has not ended yet.
+    rest: Vec<u8>,
+    /// Whether the last text did not end a line of the container.
+    inside: bool,
+}
+
+impl Lines {
+    /// Returns what `bytes` add.
+    fn add(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.rest.extend_from_slice(part);
+            if self.rest.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.rest);
+                self.line(line.strip_suffix(b"\n").unwrap_or(&line), &mut out);
+            }
+        }
+        out
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        // What is in no known form is shown as it is.
+        let Some(line) = container_log::parse(line) else {
+            out.extend_from_slice(line);
+            out.push(b'\n');
+            return;
+        };
+        if self.since.as_deref().is_some_and(|since| line.time < since) {
+            return;
+        }
+        if self.times && !self.inside {
+            out.extend_from_slice(line.time.as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line.text);
+        if line.whole {
+            out.push(b'\n');
+        }
+        self.inside = !line.whole;
+    }
+}
+
 struct Tail {
     app: Arc<App>,
     key: Key,
     uid: String,
     container: String,
-    path: PathBuf,
-    offset: u64,
+    reader: Reader,
+    lines: Lines,
     follow: bool,
     left: Option<u64>,
     last: bool,
@@ -201,47 +234,28 @@ struct Tail {
 impl Tail {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let bytes = self.read().await;
+            if self.left == Some(0) {
+                return None;
+            }
+            let bytes = self.reader.next().await;
             if !bytes.is_empty() {
-                return Some(bytes);
+                let mut bytes = self.lines.add(&bytes);
+                if let Some(left) = &mut self.left {
+                    bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= bytes.len() as u64;
+                }
+                if bytes.is_empty() {
+                    continue;
+                }
+                return Some(Bytes::from(bytes));
             }
             if !self.follow || self.last || self.app.shutdown.is_cancelled() {
                 return None;
             }
-            // One more look at the file after the container ended.
+            // One more look at the files after the container ended.
             self.last = self.ended();
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    async fn read(&mut self) -> Bytes {
-        let mut wanted = CHUNK as u64;
-        if let Some(left) = self.left {
-            wanted = wanted.min(left);
-        }
-        let Ok(mut file) = tokio::fs::File::open(&self.path).await else {
-            return Bytes::new();
-        };
-        if let Ok(data) = file.metadata().await
-            && data.len() < self.offset
-        {
-            // A new file after rotation or restart.
-            self.offset = 0;
-        }
-        if file.seek(SeekFrom::Start(self.offset)).await.is_err() {
-            return Bytes::new();
-        }
-        let mut buffer = Vec::new();
-        let count = file
-            .take(wanted)
-            .read_to_end(&mut buffer)
-            .await
-            .unwrap_or(0) as u64;
-        self.offset += count;
-        if let Some(left) = &mut self.left {
-            *left -= count;
-        }
-        Bytes::from(buffer)
     }
 
     fn ended(&self) -> bool {
@@ -254,32 +268,4 @@ impl Tail {
         status_of(&pod.value, &self.container)
             .is_some_and(|status| status["state"]["terminated"].is_object())
     }
-}
-
-/// Returns where the last `lines` lines begin.
-async fn offset_of_tail(path: &std::path::Path, lines: usize) -> Option<u64> {
-    let mut file = tokio::fs::File::open(path).await.ok()?;
-    let end = file.metadata().await.ok()?.len();
-    if lines == 0 {
-        return Some(end);
-    }
-    let (mut position, mut found) = (end, 0);
-    let mut buffer = vec![0; CHUNK];
-    while position > 0 {
-        let size = position.min(CHUNK as u64);
-        position -= size;
-        let part = buffer.get_mut(..usize::try_from(size).ok()?)?;
-        file.seek(SeekFrom::Start(position)).await.ok()?;
-        file.read_exact(part).await.ok()?;
-        for (index, byte) in part.iter().enumerate().rev() {
-            let at = position + index as u64;
-            if *byte == b'\n' && at + 1 != end {
-                found += 1;
-                if found == lines {
-                    return Some(at + 1);
-                }
-            }
-        }
-    }
-    Some(0)
 }

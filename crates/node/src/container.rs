@@ -5,7 +5,7 @@ mod prepare;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::log::{self, Log};
 use crate::objects::{Objects, now};
 use crate::process::Process;
 use crate::status::{ContainerState, waiting};
@@ -116,7 +117,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const FORGET: Duration = Duration::from_secs(600);
 const CONFIG_RETRY: Duration = Duration::from_secs(2);
-const LOG_TAIL: u64 = 2048;
 
 impl BackOff {
     pub(crate) fn after(&mut self, ran: Duration) -> Duration {
@@ -145,14 +145,14 @@ pub(crate) async fn run(
     let mut back_off = BackOff::default();
     let mut first = true;
     let states = Arc::clone(&context.states);
-    let Some(log) = place::entry(&context.logs, &format!("{name}.log")) else {
+    if place::entry(&context.logs, &name).is_none() {
         let message = format!("container name {name:?} is not usable as the name of its log");
         states.change(index, |state| {
             state.state = waiting("CreateContainerError", &message)
         });
         stopped(&mut stop).await;
         return 137;
-    };
+    }
     loop {
         if *stop.borrow() != Stop::No {
             return 137;
@@ -212,13 +212,9 @@ pub(crate) async fn run(
         }
         let started_at = now();
         let started = Instant::now();
-        let began = Process::start(
-            &context.options.program,
-            &argv,
-            &env,
-            &context.directory,
-            &log,
-        );
+        let options = &context.options;
+        let began = Log::begin(&context.logs, &name)
+            .and_then(|log| Process::start(&options.program, &argv, &env, &context.directory, log));
         let (code, reason) = match began {
             Ok(mut process) => {
                 let bare = |probe: &str| container.get(probe).is_none_or(Value::is_null);
@@ -272,7 +268,7 @@ pub(crate) async fn run(
         let mut terminated = json!({"exitCode": code, "startedAt": started_at, "finishedAt": now(),
                                     "reason": reason.unwrap_or(if code == 0 { "Completed" } else { "Error" })});
         if code != 0 && container["terminationMessagePolicy"] == "FallbackToLogsOnError" {
-            terminated["message"] = json!(tail(&log));
+            terminated["message"] = json!(log::last_words(&context.logs, &name));
         }
         let ended = json!({ "terminated": terminated });
         states.change(index, |state| {
@@ -326,22 +322,6 @@ async fn pause(stop: &mut watch::Receiver<Stop>, time: Duration) {
 async fn stopped(stop: &mut watch::Receiver<Stop>) {
     // A closed channel is a pod that nobody attends any more.
     let _ = stop.wait_for(|stop| *stop != Stop::No).await;
-}
-
-/// The end of a log, for the termination message.
-fn tail(log: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
-        let mut bytes = Vec::new();
-        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

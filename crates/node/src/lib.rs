@@ -12,6 +12,7 @@ pub mod env;
 mod forward;
 mod ground;
 pub mod job;
+mod log;
 mod no_effect;
 mod node;
 pub mod objects;

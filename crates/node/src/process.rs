@@ -1,20 +1,26 @@
 //! A container's process group, behind its shim.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinSet;
 
 use crate::env::Environment;
-use crate::place;
+use crate::log::Log;
+
+/// How long the last words of a container may take once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running container. Dropping it ends the container and its descendants at once.
 pub(crate) struct Process {
     child: Child,
     orders: ChildStdin,
+    /// The one task that writes its log.
+    log: JoinSet<()>,
 }
 
 impl Process {
@@ -24,16 +30,8 @@ impl Process {
         argv: &[String],
         env: &Environment,
         directory: &Path,
-        log: &Path,
+        log: Log,
     ) -> io::Result<Self> {
-        if let Some(parent) = log.parent() {
-            place::make_dir(parent)?;
-        }
-        if log.exists() {
-            fs::rename(log, previous(log))?;
-        }
-        let output = place::open_log(log)?;
-        let errors = output.try_clone()?;
         let mut child = Command::new(program)
             .arg("node-shim")
             .arg("--")
@@ -42,14 +40,20 @@ impl Process {
             .envs(env.iter())
             .current_dir(directory)
             .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()?;
-        let orders = child
-            .stdin
-            .take()
-            .ok_or_else(|| io::Error::other("no pipe to the shim"))?;
-        Ok(Self { child, orders })
+        let no_pipe = || io::Error::other("no pipe to the shim");
+        let orders = child.stdin.take().ok_or_else(no_pipe)?;
+        let out = child.stdout.take().ok_or_else(no_pipe)?;
+        let err = child.stderr.take().ok_or_else(no_pipe)?;
+        let mut writer = JoinSet::new();
+        writer.spawn(async move { Box::pin(log.take(out, err)).await });
+        Ok(Self {
+            child,
+            orders,
+            log: writer,
+        })
     }
 
     /// Its shim, below which all of its processes are; `None` once it has ended.
@@ -59,7 +63,10 @@ impl Process {
 
     /// Waits for the end; the exit status as a shell gives it.
     pub(crate) async fn wait(&mut self) -> i32 {
-        match self.child.wait().await {
+        let ended = self.child.wait().await;
+        // Nothing below the shim is left to write, so that the pipes are at their end.
+        let _ = tokio::time::timeout(LAST_WORDS, self.log.join_next()).await;
+        match ended {
             Ok(status) => status.code().unwrap_or(137),
             Err(_) => 137,
         }
@@ -74,9 +81,4 @@ impl Process {
     pub(crate) async fn kill(&mut self) {
         let _ = self.orders.write_all(b"kill\n").await;
     }
-}
-
-/// Where the log of the run before goes.
-fn previous(log: &Path) -> PathBuf {
-    log.with_extension("previous.log")
 }

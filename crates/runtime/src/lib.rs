@@ -5,6 +5,7 @@
 //! - [`http`]: an HTTP/1.1 and HTTP/2 server loop over TCP or TLS that drains on shutdown.
 //! - [`listen`]: the rule by which a component binds its address.
 //! - [`client`]: a Kubernetes client from a kubeconfig.
+//! - [`container_log`]: the files of containers' logs.
 //! - [`errors`]: an error and its causes as one line.
 //! - [`logs`]: structured logs on standard error.
 //! - [`serving`]: the certificate that a component serves, followed in its directory or self-signed.
@@ -14,6 +15,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod container_log;
 pub mod errors;
 pub mod http;
 pub mod listen;

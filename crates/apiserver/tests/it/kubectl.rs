@@ -217,21 +217,38 @@ async fn logs_are_read_from_the_nodes_files() {
         .join("logs")
         .join(format!("default_p_{uid}"));
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("c.log"), "one\ntwo\nthree\n").unwrap();
-    std::fs::write(dir.join("c.previous.log"), "before\n").unwrap();
-    assert_eq!(store.ok("logs p", "").await, "one\ntwo\nthree\n");
-    assert_eq!(store.ok("logs p --tail=2", "").await, "two\nthree\n");
-    assert_eq!(store.ok("logs p --previous", "").await, "before\n");
-    let (_, out, err) = store.kubectl("logs p --timestamps --since=1h", "").await;
-    assert_eq!(out, "one\ntwo\nthree\n");
-    assert!(err.contains("Warning: the log holds no times"), "{err}");
-    let long_ago = std::time::UNIX_EPOCH;
-    let file = std::fs::File::options()
-        .append(true)
-        .open(dir.join("c.log"))
-        .unwrap();
-    file.set_modified(long_ago).unwrap();
-    assert_eq!(store.ok("logs p --since=1h", "").await, "");
+    let line = |at: &str, tag: &str, text: &str| format!("{at} stdout {tag} {text}\n");
+    let (early, late) = (
+        "2020-01-01T00:00:01.000000000Z",
+        "2020-01-01T00:00:02.500000000Z",
+    );
+    std::fs::write(dir.join("c.log.1"), line(early, "F", "one")).unwrap();
+    let rest = [("P", "tw"), ("F", "o"), ("F", "three")];
+    let rest = rest.map(|(tag, text)| line(late, tag, text)).concat();
+    std::fs::write(dir.join("c.log"), &rest).unwrap();
+    std::fs::write(dir.join("c.previous.log"), line(early, "F", "before")).unwrap();
+    let rows = [
+        ("", "one\ntwo\nthree\n".to_owned()),
+        ("--tail=1", "three\n".to_owned()),
+        ("--limit-bytes=5", "one\nt".to_owned()),
+        ("--previous", "before\n".to_owned()),
+        (
+            "--timestamps",
+            format!("{early} one\n{late} two\n{late} three\n"),
+        ),
+        (
+            "--since-time=2020-01-01T00:00:02Z",
+            "two\nthree\n".to_owned(),
+        ),
+        ("--since=1h", String::new()),
+    ];
+    for (flags, wanted) in rows {
+        assert_eq!(
+            store.ok(&format!("logs p {flags}"), "").await,
+            wanted,
+            "{flags}"
+        );
+    }
     let status = r#"{"status":{"containerStatuses":[{"name":"c","image":"i","imageID":"","ready":false,"restartCount":0,"state":{"terminated":{"exitCode":0}}}]}}"#;
     store
         .ok(

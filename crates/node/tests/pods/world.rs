@@ -155,7 +155,12 @@ impl World {
 
     /// Waits until the log of a pod's container has a line, and returns all of it.
     pub(crate) async fn log(&self, pod: &Value) -> String {
-        file(&self.logs(pod).join("c.log"), |text| text.ends_with('\n')).await
+        let log = file(&self.logs(pod).join("c.log"), |text| text.ends_with('\n')).await;
+        let lines = log.lines().map(|line| {
+            let line = weir_runtime::container_log::parse(line.as_bytes()).unwrap();
+            String::from_utf8_lossy(line.text).into_owned() + "\n"
+        });
+        lines.collect()
     }
 
     /// Modes of the directory of a pod's logs, and of the log in it.
