@@ -10,6 +10,7 @@ use serde_json::Value;
 use weir_api::names::{PRESET_PREFIX, SYSTEM_NAMESPACE};
 use weir_manifest::Document;
 
+use crate::picker;
 use crate::select::{suffixes, together};
 use crate::{
     Config, Effective, Error, Globals, Origins, Spec, compose, compose_with_origins, presets,
@@ -118,26 +119,86 @@ pub enum CombineError<E> {
     /// The layers do not go together.
     #[error("{0}")]
     Compose(Error),
+    /// The picker's configuration is not where the spec says.
+    #[error(
+        "spec.router.scheduler.config.ref: there is no key {key:?} in a ConfigMap {name:?} in {}",
+        among(.namespaces)
+    )]
+    NoPickerConfig {
+        /// The ConfigMap.
+        name: String,
+        /// The key in it.
+        key: String,
+        /// Where it was looked for.
+        namespaces: Vec<String>,
+    },
 }
 
-/// Finds the presets and base references of `service` and combines them with it. `find` answers with the
-/// stored config object of a namespace and name.
+/// Where stored objects are looked for.
+pub trait Search {
+    /// Why a search can fail.
+    type Error;
+
+    /// The config of a namespace and name.
+    ///
+    /// # Errors
+    /// When it cannot be told whether there is one.
+    fn config(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Self::Error>;
+
+    /// The ConfigMap of a namespace and name.
+    ///
+    /// # Errors
+    /// When it cannot be told whether there is one.
+    fn config_map(
+        &mut self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Self::Error>;
+}
+
+/// Where there are no ConfigMaps, a search for configs is enough.
+impl<F, E> Search for F
+where
+    F: FnMut(&str, &str) -> Result<Option<Arc<Value>>, E>,
+{
+    type Error = E;
+
+    fn config(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, E> {
+        self(namespace, name)
+    }
+
+    fn config_map(&mut self, _: &str, _: &str) -> Result<Option<Arc<Value>>, E> {
+        Ok(None)
+    }
+}
+
+fn among(namespaces: &[String]) -> String {
+    let word = if namespaces.len() > 1 {
+        "namespaces"
+    } else {
+        "namespace"
+    };
+    format!("{word} {}", namespaces.join(" and "))
+}
+
+/// Finds the presets and base references of `service` and combines them with it. Configs and the picker's
+/// configuration are looked for with `search`.
 ///
 /// # Errors
 /// When a config is missing, the layers do not go together or the search fails.
-pub fn combine<E>(
+pub fn combine<S: Search>(
     service: &Value,
     globals: &Globals,
     naming: &Naming,
-    mut find: impl FnMut(&str, &str) -> Result<Option<Arc<Value>>, E>,
-) -> Result<Combined, CombineError<E>> {
+    mut search: S,
+) -> Result<Combined, CombineError<S::Error>> {
     let namespace = service
         .pointer("/metadata/namespace")
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    let mut look = |name: &str, base: Option<usize>| {
-        find_config(naming, &namespace, name, &mut find)
+    let look = |search: &mut S, name: &str, base: Option<usize>| {
+        find_config(naming, &namespace, name, |of, name| search.config(of, name))
             .map_err(CombineError::Search)?
             .ok_or_else(|| CombineError::NotFound {
                 name: name.to_owned(),
@@ -149,22 +210,37 @@ pub fn combine<E>(
     let mut bases = Vec::new();
     let references = service.pointer("/spec/baseRefs").and_then(Value::as_array);
     for (index, one) in references.into_iter().flatten().enumerate() {
-        bases.push(look(one["name"].as_str().unwrap_or_default(), Some(index))?);
+        bases.push(look(
+            &mut search,
+            one["name"].as_str().unwrap_or_default(),
+            Some(index),
+        )?);
     }
     // What any base reference turns on counts as on; presets take no part in this.
+    let detected = together(service, &bases);
+    let referenced = match picker::reference(&detected) {
+        Some(reference) => reference.find(naming, &namespace, &mut search)?,
+        None => None,
+    };
     let mut layers = Vec::new();
-    for suffix in suffixes(&together(service, &bases), None) {
+    for suffix in suffixes(&detected, referenced.as_deref()) {
         let current = format!("{}{suffix}", naming.config_prefix);
         let pinned = naming.pinned.get(&format!("serving.kserve.io/{suffix}"));
         // The route preset always follows the current prefix.
         let name = pinned
             .filter(|_| suffix != "config-llm-router-route")
             .unwrap_or(&current);
-        layers.push((Source::Preset, look(name, None)?));
+        layers.push((Source::Preset, look(&mut search, name, None)?));
     }
     layers.extend(bases.into_iter().map(|base| (Source::UserRef, base)));
     let configs: Vec<Config> = layers.iter().map(|(_, config)| config.clone()).collect();
-    let effective = compose(service, &configs, globals).map_err(CombineError::Compose)?;
+    let mut effective = compose(service, &configs, globals).map_err(CombineError::Compose)?;
+    if let Some(reference) = picker::reference(&effective.spec) {
+        let text = reference.find(naming, &namespace, &mut search)?;
+        let text = text.ok_or_else(|| reference.missing(naming, &namespace))?;
+        picker::put(&mut effective, text);
+    }
+    effective.notes.extend(picker::deprecated(&effective.spec));
     Ok(Combined { effective, layers })
 }
 
@@ -194,7 +270,8 @@ pub fn find_config<E>(
         }
         terminating = terminating.or(Some(config));
     }
-    Ok(terminating.or_else(|| carried(naming, name)))
+    // One on its way out serves as long as there is nothing else: else its users would keep it for ever.
+    Ok(carried(naming, name).or(terminating))
 }
 
 /// The preset of this program that has the name, in the system's namespace.

@@ -134,25 +134,3 @@ impl Fixes<'_> {
         }
     }
 }
-
-/// Name and key of the ConfigMap that a spec names for the picker's configuration.
-pub fn picker_reference(spec: &Value) -> Option<(&str, &str)> {
-    let reference = spec.pointer("/router/scheduler/config/ref")?;
-    let text = |key: &str| reference.get(key).and_then(Value::as_str);
-    let name = text("name").filter(|name| !name.is_empty())?;
-    Some((
-        name,
-        text("key").filter(|key| !key.is_empty()).unwrap_or("epp"),
-    ))
-}
-
-/// Puts the text that [`picker_reference`] leads to in the place of the reference.
-pub fn resolve_picker_reference(spec: &mut Value, text: &str) {
-    if let Some(config) = spec
-        .pointer_mut("/router/scheduler/config")
-        .and_then(Value::as_object_mut)
-    {
-        config.remove("ref");
-        config.insert("inline".to_owned(), Value::from(text));
-    }
-}

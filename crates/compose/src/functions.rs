@@ -1,6 +1,6 @@
 //! Functions that presets may call beside those of the language.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use serde_json::{Map, Value, json};
 use weir_template::{Functions, Refusal, Value as Word};
@@ -22,6 +22,8 @@ pub(crate) struct Program<'a> {
     pub(crate) several: Cell<bool>,
     /// Whether the text places the user's words.
     pub(crate) user: Cell<bool>,
+    /// The pod whose engine's version was asked for in vain, as a path.
+    pub(crate) unknown: RefCell<Option<String>>,
 }
 
 impl Functions for Program<'_> {
@@ -69,6 +71,9 @@ impl Functions for Program<'_> {
                 let wanted = words::version(wanted)
                     .ok_or_else(|| format!("{wanted:?} is no version such as 0.16.0"))?;
                 let found = fields(pod).and_then(|pod| words::engine_version(pod, self.version));
+                if let (None, Word::Object { path, .. }) = (&found, pod) {
+                    *self.unknown.borrow_mut() = Some(path.join("."));
+                }
                 Ok(Word::Bool(found.is_some_and(|found| found >= wanted)))
             }
             ("mentions", [pod, flags @ ..]) => {

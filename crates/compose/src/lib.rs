@@ -10,17 +10,21 @@ mod edits;
 mod fix;
 mod functions;
 mod layer;
+mod note;
 mod origin;
+mod picker;
 pub mod presets;
 mod render;
 mod select;
 mod words;
 
 pub use combine::{
-    CombineError, Combined, Naming, Source, WELL_KNOWN, carried_document, combine, find_config,
+    CombineError, Combined, Naming, Search, Source, WELL_KNOWN, carried_document, combine,
+    find_config,
 };
-pub use fix::{picker_reference, resolve_picker_reference};
 pub use layer::{Config, Spec};
+pub use note::Note;
+pub use picker::as_sent;
 pub use select::{detect, select, select_with};
 
 use std::collections::BTreeMap;
@@ -63,7 +67,7 @@ pub struct Effective {
     /// Names of the configs, in merge order.
     pub applied: Vec<String>,
     /// What a user should hear of, as a warning.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// Why there is no effective spec.

@@ -9,6 +9,7 @@
 //! leaves with an action are touched.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use weir_schema::Node;
@@ -17,6 +18,7 @@ use weir_template::Data;
 use crate::data::{Fields, Known, Root};
 use crate::edits::{Edits, Waiting, carry_out};
 use crate::functions::{BETWEEN, Program};
+use crate::note::{self, Note};
 use crate::origin::Traced;
 use crate::{Error, Globals, cache, words};
 
@@ -31,7 +33,7 @@ pub(crate) fn spec(
     globals: &Globals,
     schema: &Node,
     traced: &mut Option<Traced>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Note>, Error> {
     let data = Root::of(spec, service, globals);
     let annotations = service.pointer("/metadata/annotations");
     let version = annotations.and_then(|all| all.get(words::VERSION_ANNOTATION));
@@ -70,6 +72,7 @@ impl Rendering<'_> {
             new,
             steps: Vec::new(),
             user: false,
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -125,17 +128,22 @@ impl Rendering<'_> {
         data: &Root<'_>,
         waiting: Vec<Waiting>,
         traced: &mut Option<Traced>,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<Note>, Error> {
         let mut done = Vec::with_capacity(waiting.len());
+        let mut unknown = BTreeSet::new();
         let fields = data.fields(spec);
         for Waiting { old, new } in waiting {
             let command = spec.pointer(&new).unwrap_or(&Value::Null);
             let mut pass = self.pass(&fields, traced, &old, &new);
             let edits = pass.whole(command)?;
             let user = pass.user;
+            unknown.append(&mut pass.unknown);
             done.push((new, edits, user));
         }
-        let mut notes = Vec::new();
+        let mut notes: Vec<Note> = unknown
+            .iter()
+            .map(|pod| unknown_version(spec, pod))
+            .collect();
         for (at, edits, user) in done {
             self.carry_out(spec, &at, edits, traced);
             if let (true, Some((container, _))) = (user, at.rsplit_once('/')) {
@@ -161,7 +169,7 @@ impl Rendering<'_> {
 }
 
 /// What stands before and in the args of a container whose command places them.
-fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<String>) {
+fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<Note>) {
     let Some(container_value) = spec.pointer_mut(container) else {
         return;
     };
@@ -172,10 +180,11 @@ fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<String>) {
         .flatten()
         .find(|one| one["name"] == words::ADDITIONAL);
     if additional.is_some_and(|one| one.get("valueFrom").is_some()) {
-        notes.push(format!(
-            "{at}: env {} has no literal value, so its words cannot be placed in the command",
+        let message = format!(
+            "env {} has no literal value, so its words cannot be placed in the command",
             words::ADDITIONAL
-        ));
+        );
+        notes.push(Note::new(note::ARGUMENTS, &at, message));
     }
     let args = container_value
         .get_mut("args")
@@ -183,12 +192,27 @@ fn user_words(spec: &mut Value, container: &str, notes: &mut Vec<String>) {
     for (index, argument) in args.into_iter().flatten().enumerate() {
         if let Some(inner) = argument.as_str().and_then(words::unquoted) {
             let inner = inner.to_owned();
-            notes.push(format!(
-                "{at}.args[{index}]: the quotes around {argument} are left out, no shell reads it"
-            ));
+            let message = format!("the quotes around {argument} are left out, no shell reads it");
+            let at = format!("{at}.args[{index}]");
+            notes.push(Note::new(note::ARGUMENTS, at, message));
             *argument = Value::from(inner);
         }
     }
+}
+
+/// `pod` is a path in the data of templates, as `Spec.template`.
+fn unknown_version(spec: &Value, pod: &str) -> Note {
+    let fields = pod.strip_prefix("Spec.").unwrap_or(pod);
+    let pod = spec.pointer(&format!("/{}", fields.replace('.', "/")));
+    let main = pod.and_then(Value::as_object).and_then(words::main);
+    let image = main.and_then(|main| main.get("image"));
+    let image = image.unwrap_or(&Value::Null);
+    let message = format!(
+        "neither the image {image} nor the annotation {} tells the engine's version, so only flags that every \
+         supported version has are given",
+        words::VERSION_ANNOTATION
+    );
+    Note::new(note::VERSION, format!("spec.{fields}"), message)
 }
 
 fn text_with_action(value: &Value) -> bool {
@@ -218,6 +242,8 @@ struct Pass<'a> {
     steps: Vec<Step<'a>>,
     /// Whether a text placed the user's words.
     user: bool,
+    /// Pods whose engine's version was asked for in vain.
+    unknown: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -266,6 +292,7 @@ impl<'a> Pass<'a> {
             template.render(Data::Fields(self.known.fields), &self.known, &program)
         });
         self.user |= program.user.get();
+        self.unknown.extend(program.unknown.take());
         match rendered {
             Ok(words) if program.several.get() => {
                 let words = words.split(BETWEEN).map(str::to_owned).collect();

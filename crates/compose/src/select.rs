@@ -129,7 +129,7 @@ fn workload(spec: &Value, [one_node, data, pipeline]: &Shapes) -> Option<&'stati
 }
 
 /// The picker's configuration as far as the spec itself has it.
-fn picker_config(spec: &Value) -> Option<Value> {
+pub(crate) fn picker_config(spec: &Value) -> Option<Value> {
     if let Some(inline) = spec.pointer("/router/scheduler/config/inline") {
         return match inline {
             Value::Null => None,
@@ -169,13 +169,13 @@ const FILE_FLAGS: [&str; 4] = [
     "-configFile",
 ];
 
-fn parse(text: &str) -> Option<Value> {
+pub(crate) fn parse(text: &str) -> Option<Value> {
     let documents = weir_manifest::parse(text, "picker configuration").ok()?;
     documents.into_iter().next().map(|document| document.value)
 }
 
 /// Types of the plugins of a picker's configuration.
-fn plugins(config: Option<&Value>) -> Vec<String> {
+pub(crate) fn plugins(config: Option<&Value>) -> Vec<String> {
     let plugins = config.and_then(|config| config.get("plugins"));
     let plugins = plugins.and_then(Value::as_array).into_iter().flatten();
     plugins

@@ -1,10 +1,7 @@
 //! What follows from a merged spec by rule.
 
 use serde_json::{Value, json};
-use weir_compose::{
-    Effective, Globals, Origins, compose, compose_with_origins, picker_reference, presets,
-    resolve_picker_reference, select,
-};
+use weir_compose::{Effective, Globals, Origins, compose, compose_with_origins, presets, select};
 
 fn effective(router: &Value) -> Effective {
     with_origins(router).0
@@ -95,17 +92,5 @@ fn pools_get_selector_and_port_and_pickers_an_account() {
     assert_eq!(
         named.spec["router"]["scheduler"]["template"]["serviceAccountName"],
         "mine"
-    );
-}
-
-#[test]
-fn a_referenced_picker_configuration_takes_the_place_of_the_reference() {
-    let mut spec = json!({"router": {"scheduler": {"config": {"ref": {"name": "c"}}}}});
-    assert_eq!(picker_reference(&spec), Some(("c", "epp")));
-    resolve_picker_reference(&mut spec, "plugins: []");
-    assert_eq!(picker_reference(&spec), None);
-    assert_eq!(
-        spec["router"]["scheduler"]["config"],
-        json!({"inline": "plugins: []"})
     );
 }

@@ -13,8 +13,6 @@ mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use weir_compose::{Globals, Naming, combine};
 
@@ -70,15 +68,7 @@ fn composed(case: &recorded::Case) -> Result<Value, String> {
         tls: case.tls,
         ..Globals::default()
     };
-    let find = |namespace: &str, name: &str| -> Result<Option<Arc<Value>>, String> {
-        let own = namespace == case.namespace;
-        let found = case
-            .configs
-            .iter()
-            .find(|c| own && c["metadata"]["name"] == name);
-        Ok(found.cloned().map(Arc::new))
-    };
-    let combined = combine(&case.service, &globals, &Naming::default(), find);
+    let combined = combine(&case.service, &globals, &Naming::default(), case);
     combined
         .map(|combined| combined.effective.spec)
         .map_err(|error| error.to_string())

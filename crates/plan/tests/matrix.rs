@@ -180,9 +180,12 @@ fn every_shape_takes_every_source_with_every_set_of_features() {
                     tls: with("tls"),
                     ..Globals::default()
                 };
-                let combined = combine(&service, &globals, &Naming::default(), |_, _| {
-                    Ok::<_, String>(None)
-                });
+                let combined = combine(
+                    &service,
+                    &globals,
+                    &Naming::default(),
+                    |_: &str, _: &str| Ok::<_, String>(None),
+                );
                 let spec = combined
                     .unwrap_or_else(|e| panic!("{case}: {e}"))
                     .effective

@@ -60,27 +60,13 @@ fn allowed() -> Vec<Allowed> {
         .collect()
 }
 
-#[allow(
-    clippy::useless_conversion,
-    reason = "shared or not, a config is found"
-)]
 fn planned(case: &Case) -> Result<Vec<Object>, String> {
     let globals = Globals {
         tls: case.facts.tls,
         ..Globals::default()
     };
-    let combined = combine(
-        &case.service,
-        &globals,
-        &Naming::default(),
-        |namespace, name| {
-            let own = namespace == case.namespace;
-            let mut configs = case.configs.iter();
-            let found = configs.find(|c| own && c["metadata"]["name"] == name);
-            Ok::<_, String>(found.cloned().map(Into::into))
-        },
-    )
-    .map_err(|error| error.to_string())?;
+    let combined = combine(&case.service, &globals, &Naming::default(), case)
+        .map_err(|error| error.to_string())?;
     let service = ServiceIdentity::of(&case.service);
     let objects = weir_plan::workloads(&service, &combined.effective.spec, &case.facts)
         .map_err(|error| error.to_string())?;

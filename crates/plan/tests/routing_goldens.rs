@@ -19,7 +19,7 @@ mod objects;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use weir_compose::{Globals, Naming, combine, picker_reference, resolve_picker_reference};
+use weir_compose::{Globals, Naming, combine};
 use weir_plan::ServiceIdentity;
 
 use objects::{Case, Named};
@@ -62,10 +62,6 @@ fn allowed() -> Vec<Allowed> {
         .collect()
 }
 
-#[allow(
-    clippy::useless_conversion,
-    reason = "shared or not, a config is found"
-)]
 fn planned(case: &Case) -> Result<Vec<Named>, String> {
     let inner = &case.inner;
     let globals = Globals {
@@ -73,23 +69,9 @@ fn planned(case: &Case) -> Result<Vec<Named>, String> {
         model_header: inner.facts.model_header.clone(),
         ..Globals::default()
     };
-    let combined = combine(
-        &inner.service,
-        &globals,
-        &Naming::default(),
-        |namespace, name| {
-            let own = namespace == inner.namespace;
-            let mut configs = inner.configs.iter();
-            let found = configs.find(|c| own && c["metadata"]["name"] == name);
-            Ok::<_, String>(found.cloned().map(Into::into))
-        },
-    )
-    .map_err(|error| error.to_string())?;
-    let mut spec = combined.effective.spec;
-    if let Some((name, key)) = picker_reference(&spec) {
-        let text = case.config_map(name, key)?;
-        resolve_picker_reference(&mut spec, &text);
-    }
+    let combined = combine(&inner.service, &globals, &Naming::default(), inner)
+        .map_err(|error| error.to_string())?;
+    let spec = combined.effective.spec;
     let service = ServiceIdentity::of(&inner.service);
     let facts = case.facts(&spec);
     let mut objects = Vec::new();

@@ -192,9 +192,8 @@ impl Review<'_> {
     /// What the composition had to leave out or could not place.
     fn notes(&mut self, combined: &Combined) {
         for note in &combined.effective.notes {
-            let (path, message) = note.split_once(": ").unwrap_or(("spec", note));
-            let (layer, pointer) = self.origin(combined, path);
-            let (path, message) = (path.to_owned(), message.to_owned());
+            let weir_compose::Note { path, message, .. } = note.clone();
+            let (layer, pointer) = self.origin(combined, &path);
             self.push(&layer, &pointer, path, message, String::new());
             if let Some(finding) = self.findings.last_mut() {
                 finding.severity = Severity::Warning;

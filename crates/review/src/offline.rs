@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_api::names::{self, Kind, kind};
-use weir_compose::{CombineError, Combined, Naming, Origins, Source};
+use weir_compose::{CombineError, Combined, Naming, Origins, Search, Source};
 use weir_manifest::{Document, Position};
 use weir_plan::{ServiceIdentity, Settings, SettingsError};
 
@@ -85,6 +85,28 @@ pub struct Offline<'d> {
     services: Vec<Object<'d>>,
     configs: Vec<Object<'d>>,
     gateways: Vec<Object<'d>>,
+    maps: Vec<Object<'d>>,
+}
+
+/// The documents, as something to be searched.
+struct Stored<'a, 'd>(&'a Offline<'d>);
+
+impl Search for Stored<'_, '_> {
+    type Error = Infallible;
+
+    fn config(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Infallible> {
+        self.0.find(namespace, name)
+    }
+
+    fn config_map(
+        &mut self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Infallible> {
+        let is = |map: &&Object<'_>| map.namespace() == namespace && map.name() == name;
+        let found = self.0.maps.iter().find(is);
+        Ok(found.map(|map| Arc::new(map.value.clone())))
+    }
 }
 
 /// Where a value was written.
@@ -114,7 +136,7 @@ impl<'d> Offline<'d> {
         given: Given,
     ) -> Result<Self, SettingsError> {
         let (mut services, mut configs, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
-        let mut map = None;
+        let (mut map, mut maps) = (None, Vec::new());
         for (document, at, value) in documents.into_iter().flat_map(unfold) {
             let object = || Object {
                 document,
@@ -130,6 +152,7 @@ impl<'d> Offline<'d> {
                 Some("ConfigMap") if value["metadata"]["name"] == names::GLOBAL_CONFIG_MAP => {
                     map = Some(value);
                 }
+                Some("ConfigMap") => maps.push(object()),
                 _ => {}
             }
         }
@@ -151,6 +174,7 @@ impl<'d> Offline<'d> {
             services,
             configs,
             gateways,
+            maps,
         })
     }
 
@@ -190,9 +214,7 @@ impl<'d> Offline<'d> {
     /// When a config is missing or the layers do not go together.
     pub fn combine(&self, service: &Object<'_>) -> Result<Combined, CombineError<Infallible>> {
         let globals = self.settings.globals();
-        weir_compose::combine(&service.value, &globals, &self.naming, |namespace, name| {
-            self.find(namespace, name)
-        })
+        weir_compose::combine(&service.value, &globals, &self.naming, Stored(self))
     }
 
     /// The origin of every leaf of what [`Offline::combine`] made.

@@ -30,7 +30,7 @@ pub fn review_effective(service: &Value, effective: &Value) -> Verdict {
         "apiVersion": names::API_VERSION,
         "kind": names::SERVICE_KIND,
         "metadata": {"name": service["metadata"]["name"]},
-        "spec": effective,
+        "spec": weir_compose::as_sent(effective),
     });
     node.prune(&mut whole);
     node.default(&mut whole);

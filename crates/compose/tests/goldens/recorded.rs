@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
+use weir_compose::Search;
 
 /// One case.
 pub(crate) struct Case {
@@ -12,6 +14,7 @@ pub(crate) struct Case {
     pub(crate) tls: bool,
     pub(crate) service: Value,
     pub(crate) configs: Vec<Value>,
+    pub(crate) maps: Vec<Value>,
     /// Pods by the name that the list gives them.
     pub(crate) pods: BTreeMap<&'static str, Value>,
 }
@@ -25,6 +28,29 @@ fn documents(path: &Path) -> Vec<Value> {
         .into_iter()
         .map(|document| document.value)
         .collect()
+}
+
+impl Search for &Case {
+    type Error = String;
+
+    fn config(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, String> {
+        Ok(self.find(&self.configs, namespace, name))
+    }
+
+    fn config_map(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, String> {
+        Ok(self.find(&self.maps, namespace, name))
+    }
+}
+
+impl Case {
+    fn find(&self, objects: &[Value], namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let is = |object: &&Value| object["metadata"]["name"] == name;
+        let found = objects.iter().find(is);
+        found
+            .filter(|_| namespace == self.namespace)
+            .cloned()
+            .map(Arc::new)
+    }
 }
 
 /// All cases with a service and objects; says so where there are none.
@@ -57,7 +83,7 @@ fn read(path: &Path) -> Vec<Case> {
     let environment = std::fs::read_to_string(path.join("environment.yaml")).unwrap_or_default();
     let tls = !environment.contains("\"enableLLMInferenceServiceTLS\": false");
     let mut services = Vec::new();
-    let mut configs = Vec::new();
+    let (mut configs, mut maps) = (Vec::new(), Vec::new());
     for mut document in documents(&path.join("input.yaml")) {
         document["metadata"]["namespace"] = Value::from(namespace);
         let document = weir_api::convert::convert(document.clone(), "serving.kserve.io/v1alpha2")
@@ -65,6 +91,7 @@ fn read(path: &Path) -> Vec<Case> {
         match document["kind"].as_str() {
             Some("LLMInferenceService") => services.push(document),
             Some("LLMInferenceServiceConfig") => configs.push(document),
+            Some("ConfigMap") => maps.push(document),
             _ => {}
         }
     }
@@ -77,6 +104,7 @@ fn read(path: &Path) -> Vec<Case> {
             pods: pods(&service, &objects),
             service,
             configs: configs.clone(),
+            maps: maps.clone(),
         })
         .collect()
 }

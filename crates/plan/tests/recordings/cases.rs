@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weir_compose::Search;
 use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, Secret, ServiceIdentity, Settings};
 
 /// One service of a recorded case.
@@ -12,9 +13,33 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) service: Value,
-    pub(crate) configs: Vec<Value>,
+    /// What was in the namespace beside services.
+    pub(crate) stored: Vec<Value>,
     pub(crate) facts: Facts,
     pub(crate) objects: Vec<Object>,
+}
+
+impl Search for &Case {
+    type Error = String;
+
+    fn config(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, String> {
+        Ok(self.find("LLMInferenceServiceConfig", namespace, name))
+    }
+
+    fn config_map(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, String> {
+        Ok(self.find("ConfigMap", namespace, name))
+    }
+}
+
+impl Case {
+    fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let is = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        let found = self.stored.iter().find(is);
+        found
+            .filter(|_| namespace == self.namespace)
+            .cloned()
+            .map(Arc::new)
+    }
 }
 
 /// An object by the name that the list gives it: its kind and what follows the service's name.
@@ -254,7 +279,7 @@ fn read(path: &Path) -> Vec<Case> {
                 facts: environment.facts(&others),
                 objects: named(own, objects),
                 service,
-                configs: configs.clone(),
+                stored: configs.iter().chain(&others).cloned().collect(),
             }
         })
         .collect()

@@ -252,16 +252,6 @@ impl Case {
             .unwrap_or(&self.inner.namespace)
     }
 
-    /// What a ConfigMap has under a key.
-    pub(crate) fn config_map(&self, name: &str, key: &str) -> Result<String, String> {
-        let found = self
-            .there("ConfigMap")
-            .find(|map| map["metadata"]["name"] == name);
-        let text = found.and_then(|map| map["data"][key].as_str());
-        text.map(str::to_owned)
-            .ok_or_else(|| format!("no key {key} in ConfigMap {name}"))
-    }
-
     /// The facts with what the router needs.
     pub(crate) fn facts(&self, spec: &Value) -> Facts {
         let refs = spec
