@@ -18,7 +18,7 @@ use crate::apply::to_value;
 use crate::{Error, api_code};
 
 /// The kinds that passes read.
-pub(crate) const KINDS: [Kind; 22] = [
+pub(crate) const KINDS: [Kind; 24] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::ROLE,
@@ -41,6 +41,8 @@ pub(crate) const KINDS: [Kind; 22] = [
     kind::LLM_D_INFERENCE_OBJECTIVE,
     kind::HORIZONTAL_POD_AUTOSCALER,
     kind::SCALED_OBJECT,
+    kind::LOCAL_MODEL_CACHE,
+    kind::LOCAL_MODEL_NAMESPACE_CACHE,
 ];
 /// Identities of vanished objects that are remembered for each kind.
 const REMEMBERED: usize = 1024;

@@ -43,6 +43,10 @@ pub(crate) fn effective(
             });
             let applied: Vec<Value> = applied.collect();
             let spec = combined.effective.spec;
+            if let Err(error) = weir_plan::check_adapters(&spec) {
+                let message = format!("failed to enumerate LoRA adapters: {error}");
+                return Ok(Err(failure(reason::COMBINE_BASE_ERROR, message)));
+            }
             let errors = weir_review::review_effective(live, &spec).errors;
             let refused = (!errors.is_empty())
                 .then(|| failure(reason::INVALID_RENDERED_CONFIG, refusal(&applied, &errors)));

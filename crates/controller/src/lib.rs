@@ -9,6 +9,7 @@ mod certificate;
 mod combine;
 mod configs;
 mod events;
+mod local_models;
 mod lookups;
 mod reconcile;
 mod router;

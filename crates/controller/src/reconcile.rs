@@ -14,7 +14,7 @@ use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
 use crate::scaling::{self, Written};
 use crate::snapshot::{self, Children};
-use crate::{Context, Error, api_code, certificate, combine, lookups, router};
+use crate::{Context, Error, api_code, certificate, combine, local_models, lookups, router};
 
 /// What a pass did and saw, for the status.
 #[derive(Default)]
@@ -66,6 +66,8 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
         }
     };
     let pinned = pinned(&live, context);
+    let live = local_models::mark(context, live, &settings, &pinned).await?;
+    let service = ServiceIdentity::of(&live);
     let mut observed = Observed::default();
     if let Err(error) = Box::pin(work(
         context,
@@ -205,10 +207,10 @@ async fn work(
     let credentials = weir_plan::secrets(service, &spec, &facts);
     facts.secrets = Some(lookups::secrets(context, &service.namespace, credentials).await?);
     facts.ca_bundle = lookups::authorities(context, settings, &service.namespace)?;
-    facts.certificate = Some(certificate(
-        context, service, &spec, settings, &children, observed,
-    )?);
     router::read(context, service, &spec, &mut facts, &mut observed.router)?;
+    facts.certificate = Some(certificate(
+        context, service, &spec, settings, &facts, &children, observed,
+    )?);
 
     let workloads = weir_plan::workloads(service, &spec, &facts);
     let mut planned = Vec::new();
@@ -282,17 +284,20 @@ fn certificate(
     service: &ServiceIdentity,
     spec: &Value,
     settings: &Settings,
+    facts: &Facts,
     children: &Children,
     observed: &mut Observed,
 ) -> Result<Certificate, Error> {
     let of_service = |object: &Value| object["metadata"]["labels"][label::NAME] == *service.name;
     let list = |kind| context.cache.list(kind, &service.namespace, of_service);
     let (pods, services) = (list(kind::POD)?, list(kind::CORE_SERVICE)?);
+    let pool = facts.router.pool.as_ref();
+    let picker = pool.and_then(|pool| pool.pointer("/spec/endpointPickerRef/name")?.as_str());
     let wanted = weir_plan::certificate_names(
         service,
         spec,
         &context.options.cluster_domain,
-        None,
+        picker,
         pods.iter().map(AsRef::as_ref),
         services.iter().map(AsRef::as_ref),
     );

@@ -50,7 +50,8 @@ fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
         | kind::SERVICE_ACCOUNT
         | kind::RESOURCE_CLAIM_TEMPLATE
         | kind::INFERENCE_POOL
-        | kind::INFERENCE_POOL_ALPHA => (only, config),
+        | kind::INFERENCE_POOL_ALPHA
+        | kind::LOCAL_MODEL_NAMESPACE_CACHE => (only, config),
         // The global configuration, and the authorities that it names.
         kind::CONFIG_MAP => (Some(options.system_namespace.as_str()), config),
         // Gateways, the Services in front of them and shared configs live anywhere.
@@ -135,6 +136,8 @@ fn woken_by(
                 .into_iter()
                 .collect()
         }
+        // What is cached is asked when a service is written: no running pod is to restart for it.
+        kind::LOCAL_MODEL_CACHE | kind::LOCAL_MODEL_NAMESPACE_CACHE => Vec::new(),
         // Others may be written every second, as locks of leaders are.
         kind::CONFIG_MAP if !cache::is_read(object) => Vec::new(),
         kind::HTTP_ROUTE

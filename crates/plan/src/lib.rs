@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use weir_api::names::{self, label};
 
-pub use local_model::cache_marks;
+pub use local_model::{cache_marks, cache_marks_fit};
 pub use pod::storage::{CredentialSettings, Secret, secrets};
 pub use routing::{RouterFacts, attach_gateways, check_refs, not_served, opts_out, parents};
 pub use scaling::{Prometheus, ScalingError, scaling_failure, scaling_not_served};
@@ -321,6 +321,14 @@ pub fn desired(
     objects.extend(scheduler(service, spec, facts)?);
     objects.extend(routes(service, spec, facts)?);
     Ok(objects)
+}
+
+/// Checks what composition cannot: the adapters of an effective spec.
+///
+/// # Errors
+/// When one has no name, or cannot be fetched.
+pub fn check_adapters(spec: &Value) -> Result<(), Error> {
+    pod::check_adapters(spec)
 }
 
 /// Names of the service accounts that planning asks of [`Facts::accounts`]: those that pods run under, and the

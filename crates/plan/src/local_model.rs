@@ -79,6 +79,13 @@ pub fn cache_marks(
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// Whether the marks of a service are of the model at `uri`, or there are none.
+#[must_use]
+pub fn cache_marks_fit(service: &ServiceIdentity, uri: &str) -> bool {
+    let source = service.annotations.get(annotation::LOCAL_MODEL_SOURCE);
+    source.is_none_or(|source| holds(source, uri))
+}
+
 /// What a cache says of a service.
 struct Marks<'a> {
     name: &'a str,

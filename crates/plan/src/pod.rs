@@ -100,6 +100,11 @@ pub(crate) fn template(context: &Context<'_>) -> Result<Template, Error> {
     })
 }
 
+/// Whether every adapter of the spec can be fetched.
+pub(crate) fn check_adapters(spec: &Value) -> Result<(), Error> {
+    lora::adapters(spec).map(drop)
+}
+
 /// What a user should hear of the pod.
 pub(crate) fn notes(context: &Context<'_>) -> Vec<Note> {
     let mut notes: Vec<Note> = accelerators::note(context).into_iter().collect();

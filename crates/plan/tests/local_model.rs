@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::{Value, json};
-use weir_plan::{ServiceIdentity, cache_marks};
+use weir_plan::{ServiceIdentity, cache_marks, cache_marks_fit};
 
 const PREFIX: &str = "internal.serving.kserve.io/localmodel";
 
@@ -85,4 +85,20 @@ fn marks_go_with_their_reason_and_stay_where_nothing_is_known() {
     assert_eq!(cache_marks(&marked, "hf://a/b", Some(&[])), Some(gone));
     assert_eq!(cache_marks(&marked, "", Some(&[])), None);
     assert_eq!(cache_marks(&service(&[]), "hf://a/b", None), None);
+}
+
+#[test]
+fn marks_of_another_model_do_not_fit() {
+    let source = "internal.serving.kserve.io/localmodel-sourceuri";
+    let marked = service(&[(source, "hf://a/b/")]);
+    let table = [
+        ("hf://a/b", true),
+        ("hf://a/b/sub", true),
+        ("hf://a/bc", false),
+        ("hf://a", false),
+    ];
+    for (uri, fit) in table {
+        assert_eq!(cache_marks_fit(&marked, uri), fit, "{uri}");
+    }
+    assert!(cache_marks_fit(&service(&[]), "hf://a/b"));
 }

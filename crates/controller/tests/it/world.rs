@@ -28,6 +28,14 @@ pub(crate) fn status_of(service: &Value, condition: &str) -> String {
         .to_owned()
 }
 
+/// A condition of a service, null when absent.
+pub(crate) fn condition_of(service: &Value, condition: &str) -> Value {
+    let all = service.pointer("/status/conditions");
+    let all = all.and_then(Value::as_array).into_iter().flatten();
+    let mut found = all.filter(|c| c["type"] == condition);
+    found.next().cloned().unwrap_or_default()
+}
+
 /// A test's part of a cluster.
 pub(crate) struct World {
     pub(crate) namespace: String,
@@ -316,10 +324,18 @@ impl World {
 
     /// Serves claim templates where the store has none of its own.
     pub(crate) async fn install_claims(&self) {
-        if self.cluster.real {
-            return;
+        if !self.cluster.real {
+            self.install_kind(kind::RESOURCE_CLAIM_TEMPLATE).await;
         }
-        let of = kind::RESOURCE_CLAIM_TEMPLATE;
+    }
+
+    /// Serves a kind, whatever its objects look like.
+    pub(crate) async fn install_kind(&self, of: Kind) {
+        let scope = if of.namespaced {
+            "Namespaced"
+        } else {
+            "Cluster"
+        };
         let definition = json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {
@@ -327,7 +343,7 @@ impl World {
                 "annotations": {"api-approved.kubernetes.io": "https://example.com/built-in"},
             },
             "spec": {
-                "group": of.group, "scope": "Namespaced",
+                "group": of.group, "scope": scope,
                 "names": {"kind": of.kind, "plural": of.plural, "singular": of.kind.to_lowercase()},
                 "versions": [{
                     "name": of.version, "served": true, "storage": true,
