@@ -1,5 +1,7 @@
 //! Probes: what they ask, and when.
 
+mod grpc;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -84,9 +86,9 @@ pub async fn ask(
             http(get, container, ip, client).await
         } else if let Some(socket) = probe.get("tcpSocket") {
             tcp(socket, container, ip).await
-        } else if let Some(grpc) = probe.get("grpc") {
-            // Reachability only: this build has no client of the health protocol in the node.
-            tcp(grpc, container, ip).await
+        } else if let Some(health) = probe.get("grpc") {
+            let address = SocketAddr::from((ip, port(&health["port"], container)?));
+            grpc::check(address, health["service"].as_str().unwrap_or_default()).await
         } else {
             Err("this kind of probe is not known here".to_owned())
         }
