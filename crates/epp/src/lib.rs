@@ -7,7 +7,7 @@
 //!            endpoints' /metrics ─▶ scrape ─▶ Endpoint::live ────────▶│
 //! ```
 //! - [`options`]: the command line. [`grpc`], [`tls`], [`health`]: what listens.
-//! - [`pool`], [`files`]: which endpoints there are. [`metrics`]: what is counted.
+//! - [`pool`], [`files`], [`watch`]: which endpoints there are. [`metrics`]: what is counted.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -29,6 +29,7 @@ pub mod pool;
 pub mod run;
 pub mod scrape;
 pub mod tls;
+pub mod watch;
 mod web;
 
 pub use command::main;

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use weir_extproc::exchange::Rules;
 use weir_extproc::frame::DEFAULT_LIMIT;
 use weir_extproc::parsers::{Parser, Parsers};
-use weir_runtime::{errors, listen, signals};
+use weir_runtime::{client, errors, listen, signals};
 use weir_scheduler::config::settings;
 use weir_scheduler::config::{self, Config};
 use weir_scheduler::data::{self, Extractor};
@@ -24,7 +24,7 @@ use crate::options::{self, ConfigSource, Options, Pool};
 use crate::picker::Picker;
 use crate::pool::Endpoints;
 use crate::tls::{Certificates, Terms};
-use crate::{files, grpc, scrape, tls, web};
+use crate::{files, grpc, scrape, tls, watch, web};
 
 /// Shortest time between two scrapes of an endpoint.
 const SHORTEST_TICK: Duration = Duration::from_millis(50);
@@ -34,6 +34,7 @@ const FILE_POOL: &str = "epp";
 
 /// Environment variables that stand in for flags.
 const ENV_POOL: &str = "INFERENCE_POOL_NAME";
+const ENV_NAMESPACE: &str = "NAMESPACE";
 
 /// Why the picker does not run.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,10 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     /// Nothing says what to pick from.
     #[error("{0}")]
-    Unsupported(String),
+    NoPool(String),
+    /// There is no cluster to watch.
+    #[error("cannot reach a cluster")]
+    Client(#[from] client::Error),
 }
 
 /// What runs, before it is given ports.
@@ -79,9 +83,13 @@ struct Parts {
     options: Options,
     config: Arc<Config>,
     endpoints: Arc<Endpoints>,
+    objectives: Arc<Objectives>,
     metrics: Arc<Metrics>,
     bits: Arc<Bits>,
     started: Instant,
+    pool: Pool,
+    /// Name of the pool, also where there is no such object.
+    name: String,
 }
 
 /// Reads the configuration that the options name.
@@ -181,7 +189,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<(), Erro
         Pool::Selected { .. } => environment("POD_NAME")
             .and_then(|pod| deployment(&pod))
             .ok_or_else(|| {
-                Error::Unsupported(
+                Error::NoPool(
                     "--endpoint-selector needs POD_NAME, the name of this pod of a Deployment"
                         .to_owned(),
                 )
@@ -194,10 +202,13 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<(), Erro
     let parts = Parts {
         config: Arc::new(config),
         endpoints: Arc::new(Endpoints::default()),
+        objectives: Arc::new(Objectives::default()),
         metrics,
         bits: Arc::new(Bits::default()),
         started: Instant::now(),
         options,
+        pool,
+        name,
     };
     parts.run(stop).await
 }
@@ -221,19 +232,20 @@ impl Parts {
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         let _ends_with_us = background.clone().drop_guard();
-        let Some(discovery) = self.config.discovery.clone() else {
-            return Err(Error::Unsupported(
-                "this build picks from a discovery file only".to_owned(),
-            ));
+        let cluster = match self.config.discovery.clone() {
+            Some(discovery) => {
+                let path = PathBuf::from(&discovery.path);
+                files::load(&path, &self.endpoints)?;
+                if discovery.watch {
+                    let endpoints = Arc::clone(&self.endpoints);
+                    tasks.spawn(files::follow(path, endpoints, background.clone()));
+                }
+                self.bits.live.store(true, Ordering::Relaxed);
+                self.bits.protocol.store(true, Ordering::Relaxed);
+                None
+            }
+            None => Some(self.follow_cluster(&tasks, &background).await?),
         };
-        let path = PathBuf::from(&discovery.path);
-        files::load(&path, &self.endpoints)?;
-        if discovery.watch {
-            let endpoints = Arc::clone(&self.endpoints);
-            tasks.spawn(files::follow(path, endpoints, background.clone()));
-        }
-        self.bits.live.store(true, Ordering::Relaxed);
-        self.bits.protocol.store(true, Ordering::Relaxed);
 
         let picker = Arc::new(self.picker()?);
         self.scrape(&tasks, &background)?;
@@ -256,8 +268,11 @@ impl Parts {
             tls = tls.is_some(),
             "Serving"
         );
-        // Files have no leader and nothing to hand over, so the end is at once.
-        let drain = Duration::ZERO;
+        // Files have nothing to hand over, so the end is at once.
+        let drain = match cluster {
+            Some(_) => self.options.duration("drain-timeout"),
+            None => Duration::ZERO,
+        };
         let answer = Arc::clone(&picker);
         let serving = tasks.spawn(grpc::serve(
             listener,
@@ -290,6 +305,54 @@ impl Parts {
         Ok(())
     }
 
+    /// Follows the cluster's objects until `stop`.
+    async fn follow_cluster(
+        &self,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<kube::Client, Error> {
+        let client = match self.options.text("kubeconfig") {
+            "" => client::infer().await?,
+            path => client::from_kubeconfig(Path::new(path)).await?,
+        };
+        let namespace = match self.options.text("pool-namespace") {
+            "" => environment(ENV_NAMESPACE).unwrap_or_else(|| "default".to_owned()),
+            namespace => namespace.to_owned(),
+        };
+        let target = match &self.pool {
+            Pool::Named(name) => {
+                let group = self.options.text("pool-group").to_owned();
+                tasks.spawn(watch::tables(
+                    client.clone(),
+                    namespace.clone(),
+                    name.clone(),
+                    group.clone(),
+                    Arc::clone(&self.objectives),
+                    stop.clone(),
+                ));
+                watch::Target::Pool {
+                    name: name.clone(),
+                    group,
+                }
+            }
+            Pool::Selected { selector, ports } => watch::Target::Selector {
+                selector: watch::selector::parse(selector).map_err(|part| {
+                    Error::NoPool(format!("--endpoint-selector: cannot read {part:?}"))
+                })?,
+                ports: ports.clone(),
+            },
+        };
+        tracing::info!(pool = self.name, namespace, "Picking from a cluster");
+        let sinks = watch::Sinks {
+            endpoints: Arc::clone(&self.endpoints),
+            objectives: Arc::clone(&self.objectives),
+            bits: Arc::clone(&self.bits),
+        };
+        let work = watch::endpoints(client.clone(), namespace, target, sinks, stop.clone());
+        tasks.spawn(work);
+        Ok(client)
+    }
+
     fn picker(&self) -> Result<Picker, Error> {
         let options = &self.options;
         let limit = options.message_size("grpc-max-recv-msg-size")?;
@@ -297,7 +360,7 @@ impl Parts {
         Ok(Picker {
             scheduler: Scheduler::new(Arc::clone(&self.config)),
             endpoints: Arc::clone(&self.endpoints),
-            objectives: Arc::new(Objectives::default()),
+            objectives: Arc::clone(&self.objectives),
             parsers: parsers(&self.config),
             rules: Rules {
                 trust_client: options.on("trust-client-kv-params"),

@@ -42,7 +42,8 @@ pub struct Surroundings<'a> {
     pub mounts: &'a [Mount],
 }
 
-const LATER: [&str; 3] = [
+/// Programs and images that are the endpoint picker.
+const PICKER: [&str; 3] = [
     "epp",
     "llm-d-router-endpoint-picker",
     "llm-d-inference-scheduler",
@@ -57,7 +58,7 @@ const SIDECAR: [&str; 3] = [
 
 /// Commands of this program that a manifest may run. Others start programs or write files where the
 /// manifest says.
-const COMMANDS: [&str; 3] = ["engine", "sidecar", LAUNCH];
+const COMMANDS: [&str; 4] = ["engine", "epp", "sidecar", LAUNCH];
 /// The command that starts the engine named after `--`.
 const LAUNCH: &str = "launch";
 
@@ -90,16 +91,6 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
         return job;
     }
     let first = base(&all);
-    let component = if command.is_empty() && first.is_empty() {
-        image
-    } else {
-        first
-    };
-    if LATER.contains(&component) || (command.is_empty() && LATER.contains(&image)) {
-        return Job::NotRunnable(format!(
-            "{image} is a component that this build of weir does not have yet"
-        ));
-    }
     if around.allow_host_commands {
         if all.is_empty() {
             return Job::NotRunnable(format!(
@@ -157,6 +148,9 @@ fn known(words: &[String], around: Surroundings<'_>) -> Option<Job> {
             ["sidecar".to_owned()].into_iter().chain(after(1)),
             around,
         ));
+    }
+    if PICKER.contains(&first) {
+        return Some(own(["epp".to_owned()].into_iter().chain(after(1)), around));
     }
     if first != "weir" {
         return None;
@@ -248,6 +242,7 @@ fn entrypoint(image: &str) -> &'static [&'static str] {
         "llm-d-inference-sim" => &["llm-d-inference-sim"],
         "weir" => &["weir"],
         "llm-d-routing-sidecar" | "llm-d-router-disagg-sidecar" => &["pd-sidecar"],
+        "llm-d-inference-scheduler" | "llm-d-router-endpoint-picker" => &["epp"],
         _ => &[],
     }
 }
