@@ -158,11 +158,17 @@ async fn attend(
         .map_or_else(now, str::to_owned);
     let mut written = pod["status"].clone();
     let mut working = true;
+    let mut leaves = false;
     let mut node_ends = false;
     let mut write_again = true;
+    let deadline = seconds::active_deadline(pod, &start);
+    let mut late = false;
     loop {
         if write_again && !node_ends {
-            let status = status::pod(&states.all(), pod, &ip.to_string(), &start, &written);
+            let mut status = status::pod(&states.all(), pod, &ip.to_string(), &start, &written);
+            if late {
+                status::exceeded(&mut status);
+            }
             write_again = false;
             if status != written {
                 match write(shared, pod, &status).await {
@@ -175,7 +181,7 @@ async fn attend(
             }
         }
         let order = *stop_sender.borrow();
-        if !working && order != Stop::No {
+        if !working && leaves {
             return !node_ends;
         }
         tokio::select! {
@@ -193,6 +199,7 @@ async fn attend(
                 };
                 let grace = if changed.is_err() { Some(Duration::ZERO) } else { grace };
                 if let Some(grace) = grace {
+                    leaves = true;
                     let deadline = Instant::now() + grace;
                     let first = order == Stop::No;
                     let hooks = now.is_some() && !grace.is_zero();
@@ -213,10 +220,26 @@ async fn attend(
             }
             () = shutdown.cancelled(), if !node_ends => {
                 node_ends = true;
+                leaves = true;
                 stop_sender.send_replace(Stop::By { deadline: Instant::now() + NODE_GRACE, hooks: false });
+            }
+            () = passed(deadline), if working && order == Stop::No => {
+                late = true;
+                write_again = true;
+                let deadline = Instant::now() + seconds::grace(pod);
+                stop_sender.send_replace(Stop::By { deadline, hooks: true });
+                shared.objects.event(pod, true, "DeadlineExceeded", status::EXCEEDED).await;
             }
             () = tokio::time::sleep(RETRY), if write_again => {}
         }
+    }
+}
+
+/// Waits for a time; without one, for ever.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Longest time that a manifest can ask for: a year.
 const LONGEST: u64 = 365 * 24 * 3600;
@@ -37,6 +38,20 @@ pub(crate) fn deletion_grace(pod: &Value) -> Duration {
     graceful(&pod["metadata"]["deletionGracePeriodSeconds"])
 }
 
+/// When a pod that began at `start` has run for as long as its own description lets it.
+pub(crate) fn active_deadline(pod: &Value, start: &str) -> Option<Instant> {
+    let most = &pod["spec"]["activeDeadlineSeconds"];
+    if most.is_null() {
+        return None;
+    }
+    let ran = start
+        .parse::<jiff::Timestamp>()
+        .ok()
+        .and_then(|start| jiff::Timestamp::now().duration_since(start).try_into().ok())
+        .unwrap_or(Duration::ZERO);
+    Some(Instant::now() + duration(most, 0, 0).saturating_sub(ran))
+}
+
 fn graceful(value: &Value) -> Duration {
     let negative = value.as_i64().is_some_and(|number| number < 0);
     duration(value, DEFAULT_GRACE, u64::from(negative))
@@ -65,7 +80,7 @@ mod tests {
             let found = grace(&pod);
             assert_eq!(found, Duration::from_secs(wanted), "{value}");
             // Must not panic.
-            let _ = tokio::time::Instant::now() + found;
+            let _ = Instant::now() + found;
         }
     }
 

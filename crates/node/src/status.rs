@@ -196,6 +196,16 @@ pub fn pod(
     status
 }
 
+/// What is said of a pod that ran for longer than it may.
+pub(crate) const EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
+
+/// Makes a status that of a pod that ran for longer than `activeDeadlineSeconds`.
+pub(crate) fn exceeded(status: &mut Value) {
+    status["phase"] = json!("Failed");
+    status["reason"] = json!("DeadlineExceeded");
+    status["message"] = json!(EXCEEDED);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

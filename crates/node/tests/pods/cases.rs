@@ -20,6 +20,7 @@ pub(crate) async fn all() {
     what_has_no_effect_is_said(&world).await;
     sidecars_start_in_order_and_end_last(&world).await;
     a_pod_that_is_done_ends_its_sidecars(&world).await;
+    a_pod_may_not_run_for_longer_than_it_says(&world).await;
     Box::pin(world.end()).await;
 }
 
@@ -312,4 +313,17 @@ async fn a_pod_that_is_done_ends_its_sidecars(world: &World) {
     assert_eq!(pod["status"]["phase"], "Succeeded", "{pod:#}");
     world.delete("done", Some(0)).await;
     world.until_gone("done").await;
+}
+
+async fn a_pod_may_not_run_for_longer_than_it_says(world: &World) {
+    let more = json!({"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 0});
+    world.pod("late", "exec sleep 1000", &more).await;
+    let pod = world
+        .until("late", |pod| !state(pod)["terminated"].is_null())
+        .await;
+    assert_eq!(pod["status"]["phase"], "Failed", "{pod:#}");
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+    assert!(!is_ready(&pod));
+    world.delete("late", Some(0)).await;
+    world.until_gone("late").await;
 }
