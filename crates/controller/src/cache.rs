@@ -18,7 +18,7 @@ use crate::apply::to_value;
 use crate::{Error, api_code};
 
 /// The kinds that passes read.
-pub(crate) const KINDS: [Kind; 24] = [
+pub(crate) const KINDS: [Kind; 25] = [
     kind::DEPLOYMENT,
     kind::LEADER_WORKER_SET,
     kind::ROLE,
@@ -43,6 +43,8 @@ pub(crate) const KINDS: [Kind; 24] = [
     kind::SCALED_OBJECT,
     kind::LOCAL_MODEL_CACHE,
     kind::LOCAL_MODEL_NAMESPACE_CACHE,
+    // Members of traffic groups only.
+    kind::SERVICE,
 ];
 /// Identities of vanished objects that are remembered for each kind.
 const REMEMBERED: usize = 1024;

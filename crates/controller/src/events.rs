@@ -1,7 +1,10 @@
 //! Events on a service: one object per cause, counted when it repeats.
 
+use std::collections::HashMap;
+
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use weir_api::names::{Kind, kind};
@@ -112,5 +115,63 @@ async fn write(
                 .map(drop)
         }
         other => other.map(drop),
+    }
+}
+
+/// What services were warned of last, so that a warning that stands is given once.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<HashMap<(String, &'static str), Option<String>>>);
+
+impl Told {
+    /// Warnings that are remembered at most.
+    const REMEMBERED: usize = 16_384;
+
+    /// Whether a warning is to be given now; `None` takes it back. The first look at a service that was looked at
+    /// before, by an earlier process, is none.
+    pub(crate) fn is_new(
+        &self,
+        service: &ServiceIdentity,
+        reason: &'static str,
+        message: Option<&str>,
+        looked_at: bool,
+    ) -> bool {
+        let mut told = self.0.lock();
+        if told.len() >= Self::REMEMBERED {
+            told.clear();
+        }
+        let before = told.insert((service.uid.clone(), reason), message.map(str::to_owned));
+        match (message, before) {
+            (None, _) => false,
+            (Some(_), None) => !looked_at,
+            (Some(message), Some(before)) => before.as_deref() != Some(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_that_stands_is_given_once() {
+        let service = ServiceIdentity::default();
+        let told = Told::default();
+        let table = [
+            (Some("a"), false, true),
+            (Some("a"), false, false),
+            (Some("b"), true, true),
+            (None, true, false),
+            (Some("b"), true, true),
+        ];
+        for (message, looked_at, new) in table {
+            assert_eq!(
+                told.is_new(&service, "R", message, looked_at),
+                new,
+                "{message:?}"
+            );
+        }
+        let after_a_restart = Told::default();
+        assert!(!after_a_restart.is_new(&service, "R", Some("a"), true));
+        assert!(after_a_restart.is_new(&service, "R", Some("b"), true));
     }
 }

@@ -25,6 +25,7 @@ use futures::StreamExt;
 use kube::Client;
 use kube::api::DynamicObject;
 use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -144,6 +145,8 @@ struct Context {
     services: snapshot::Services,
     applied: apply::Memory,
     certificates: certificate::Memory,
+    warned: events::Told,
+    store: Store<DynamicObject>,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -174,6 +177,8 @@ pub async fn run(
         services: snapshot::Services::default(),
         applied: apply::Memory::default(),
         certificates: certificate::Memory::default(),
+        warned: events::Told::default(),
+        store: store.clone(),
         failures: Mutex::default(),
     });
     let stop = shutdown.clone();

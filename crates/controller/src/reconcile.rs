@@ -33,6 +33,9 @@ struct Observed {
     retry: Option<Error>,
 }
 
+/// How soon a service that cannot go yet is looked at again.
+const AWAITED: Duration = Duration::from_secs(5);
+
 /// Brings the cluster to what the service wants and writes what was seen to its status.
 pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Action, Error> {
     let meta = &cached.metadata;
@@ -45,7 +48,16 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
     let live = context.services.newest(&id, cached);
     if live.pointer("/metadata/deletionTimestamp").is_some() {
         // Children in the namespace go with their owner; nothing else has to be waited for.
-        router::finalize(context, &ServiceIdentity::of(&live)).await?;
+        let service = ServiceIdentity::of(&live);
+        if let Some(awaited) = router::finalize(context, &service, &live).await? {
+            let previous = live.get("status").unwrap_or(&Value::Null);
+            let status = weir_plan::awaiting_deletion(previous, &awaited, &now());
+            if status != *previous {
+                let api = services(context, &service);
+                put_status(context, &api, &service, &live, &status).await?;
+            }
+            return Ok(Action::requeue(AWAITED));
+        }
         apply::set_finalizer(context, live, false).await?;
         context.services.forget(&id);
         return Ok(Action::await_change());
@@ -196,6 +208,7 @@ async fn work(
         live: children.all().to_vec(),
         ..settings.facts()
     };
+    facts.router.previous = live.get("status").cloned().unwrap_or_default();
     let mut accounts = BTreeMap::new();
     for name in weir_plan::accounts(&spec) {
         let found = context
@@ -267,6 +280,7 @@ async fn work(
     if let Outcome::Failed(failure) = &observed.router.outcome {
         report_lasting(context, service, live, &failure.message, routed.is_none()).await;
     }
+    router::warn(context, service, live, &spec, &observed.router).await;
     let done = match routed {
         Some(routed) => {
             planned.extend(routed);
@@ -368,6 +382,20 @@ async fn prune(
     Ok(())
 }
 
+/// Now, as conditions have it.
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn services(context: &Context, service: &ServiceIdentity) -> Api<DynamicObject> {
+    Api::namespaced_with(
+        context.client.clone(),
+        &service.namespace,
+        &kind::SERVICE.api_resource(),
+    )
+}
+
 async fn write_status(
     context: &Context,
     service: &ServiceIdentity,
@@ -377,9 +405,7 @@ async fn write_status(
     observed: &Observed,
 ) -> Result<(), Error> {
     let previous = live.get("status").unwrap_or(&Value::Null);
-    let now = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
+    let now = now();
     let status = weir_plan::status(&StatusInput {
         service,
         generation: live
@@ -394,6 +420,7 @@ async fn write_status(
         workloads: &observed.workloads,
         router: &observed.router.outcome,
         scheduler: &observed.router.scheduler,
+        group: observed.router.group.as_ref(),
         live: &observed.live,
         service_exists: observed.service_exists,
         pods: &observed.pods,
@@ -409,11 +436,7 @@ async fn write_status(
     if status == *previous {
         return Ok(());
     }
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        context.client.clone(),
-        &service.namespace,
-        &kind::SERVICE.api_resource(),
-    );
+    let api = services(context, service);
     put_status(context, &api, service, live, &status).await?;
     announce(context, service, previous, &status).await;
     Ok(())

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use weir_api::names::{ChildNames, Kind, condition, kind, reason};
 use weir_plan::{
-    Facts, Failure, Metadata, ObservedGateway, ObservedScheduler, Outcome, ServiceIdentity,
+    Facts, Failure, Group, Metadata, ObservedGateway, ObservedScheduler, Outcome, Peer,
+    ServiceIdentity,
 };
 
-use crate::apply;
+use crate::events;
 use crate::snapshot::{self, Children};
-use crate::{Context, Error};
+use crate::{Context, Error, apply};
 
 /// Kinds that a cluster may lack.
 const OPTIONAL: [Kind; 5] = [
@@ -30,6 +31,7 @@ pub(crate) struct Observed {
     /// Referenced routes, then the managed one.
     pub(crate) routes: Vec<Value>,
     pub(crate) gateways: Vec<ObservedGateway>,
+    pub(crate) group: Option<Group>,
 }
 
 /// Reads what the spec refers to, into the facts for planning and into what the status tells.
@@ -56,6 +58,10 @@ pub(crate) fn read(
     let pool = observed.scheduler.pools.first();
     facts.router.pool = pool.map(|pool| pool.as_ref().clone());
 
+    let group = spec.pointer("/router/route/group").and_then(Value::as_str);
+    if let Some(group) = group.filter(|group| !group.is_empty()) {
+        facts.router.peers = peers(context, service, group)?;
+    }
     let refs = spec
         .pointer("/router/route/http/refs")
         .and_then(Value::as_array);
@@ -79,6 +85,26 @@ pub(crate) fn read(
             .iter()
             .any(|gateway| gateway.object.as_ref().is_some_and(weir_plan::opts_out));
     Ok(())
+}
+
+/// The other services of a group, with their routes.
+fn peers(context: &Context, service: &ServiceIdentity, group: &str) -> Result<Vec<Peer>, Error> {
+    let cache = &context.cache;
+    let of_group = |other: &Value| {
+        other.pointer("/spec/router/route/group") == Some(&Value::from(group))
+            && other["metadata"]["name"] != service.name.as_str()
+    };
+    let mut peers = Vec::new();
+    for other in cache.list(kind::SERVICE, &service.namespace, of_group)? {
+        let identity = ServiceIdentity::of(&other);
+        let route = ChildNames::new(&identity.name).route();
+        peers.push(Peer {
+            route: cache.get(kind::HTTP_ROUTE, &service.namespace, &route)?,
+            pool: referenced_pool(context, service, &other["spec"])?,
+            service: other,
+        });
+    }
+    Ok(peers)
 }
 
 /// The pool of somebody else that the service names, of the newer group if it is in both.
@@ -132,6 +158,7 @@ pub(crate) async fn write(
     });
     let mut all = scheduler.clone();
     all.extend(route.iter().cloned());
+    observed.group = route.as_ref().and_then(|_| Group::of(service, spec, facts));
     observed.planned_route = route;
     if let Some(failure) = refused {
         // What is missing wakes the service up when it comes.
@@ -202,12 +229,65 @@ async fn write_scheduler(
     Ok(())
 }
 
-/// Deletes what does not go with its owner because it is in no namespace.
-pub(crate) async fn finalize(context: &Context, service: &ServiceIdentity) -> Result<(), Error> {
+/// Warns of what does no harm by itself, once.
+pub(crate) async fn warn(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+    spec: &Value,
+    observed: &Observed,
+) {
+    let generation = live.pointer("/metadata/generation");
+    let looked_at = live.pointer("/status/observedGeneration") == generation;
+    let divergence = observed.group.as_ref().and_then(Group::divergence);
+    let collision = observed.planned_route.as_ref().and_then(|_| {
+        let all = context.store.state();
+        let others = all.iter().filter_map(|other| {
+            let meta = &other.metadata;
+            let near = meta.namespace.as_deref() == Some(&service.namespace)
+                && meta.deletion_timestamp.is_none();
+            Some((meta.name.as_deref().filter(|_| near)?, &other.data))
+        });
+        weir_plan::model_name_collision(service, spec, others)
+    });
+    for (reason, message) in [
+        (reason::MEMBER_DIVERGENCE, divergence),
+        (reason::MODEL_NAME_COLLISION, collision),
+    ] {
+        let message = message.as_deref();
+        if context.warned.is_new(service, reason, message, looked_at)
+            && let Some(message) = message
+        {
+            let severity = events::Severity::Warning;
+            events::report(&context.client, service, severity, reason, message).await;
+        }
+    }
+}
+
+/// Brings to an end what does not go with its owner. Answers what has to be waited for.
+pub(crate) async fn finalize(
+    context: &Context,
+    service: &ServiceIdentity,
+    live: &Value,
+) -> Result<Option<Failure>, Error> {
+    let group = live
+        .pointer("/spec/router/route/group")
+        .and_then(Value::as_str);
+    if let Some(group) = group.filter(|group| !group.is_empty()) {
+        let peers = peers(context, service, group)?;
+        if let Some(peer) = weir_plan::still_routed_by(service, &peers) {
+            return Ok(Some(Failure {
+                condition: condition::GROUP_READY,
+                reason: reason::FINALIZATION_PENDING,
+                message: format!("waiting for member {peer} to remove backendRef before deletion"),
+            }));
+        }
+    }
+    // What is in no namespace has no owner in one.
     for binding in snapshot::cluster_bindings(&context.cache, service)? {
         apply::delete(context, service, &binding).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn failed(condition: &'static str, reason: &'static str, message: String) -> Outcome {

@@ -45,6 +45,7 @@ fn scope(kind: Kind, options: &Options) -> (Option<&str>, watcher::Config) {
         | kind::HORIZONTAL_POD_AUTOSCALER
         | kind::SCALED_OBJECT => (only, config.labels(&ours())),
         kind::CLUSTER_ROLE_BINDING => (None, config.labels(&ours())),
+        kind::SERVICE => (only, config.labels(label::ROUTING_GROUP)),
         // Existing installations have claim templates without labels.
         kind::HTTP_ROUTE
         | kind::SERVICE_ACCOUNT
@@ -138,6 +139,8 @@ fn woken_by(
         }
         // What is cached is asked when a service is written: no running pod is to restart for it.
         kind::LOCAL_MODEL_CACHE | kind::LOCAL_MODEL_NAMESPACE_CACHE => Vec::new(),
+        // A change of one member, or its leaving, concerns those of the old and the new group.
+        kind::SERVICE => grouped(store, &namespace),
         // Others may be written every second, as locks of leaders are.
         kind::CONFIG_MAP if !cache::is_read(object) => Vec::new(),
         kind::HTTP_ROUTE
@@ -174,6 +177,18 @@ fn of_namespace(store: &Store<DynamicObject>, namespace: &str) -> Vec<Ref> {
     let mut found = all(store);
     found.retain(|service| service.namespace.as_deref() == Some(namespace));
     found
+}
+
+/// The services of a namespace that are in a traffic group.
+fn grouped(store: &Store<DynamicObject>, namespace: &str) -> Vec<Ref> {
+    let services = store.state();
+    let services = services.iter().filter(|service| {
+        service.namespace().as_deref() == Some(namespace)
+            && service.labels().contains_key(label::ROUTING_GROUP)
+    });
+    services
+        .map(|service| ObjectRef::from_obj_with(service.as_ref(), kind::SERVICE.api_resource()))
+        .collect()
 }
 
 fn owner(object: &DynamicObject) -> Option<Ref> {

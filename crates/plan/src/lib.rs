@@ -23,7 +23,10 @@ use weir_api::names::{self, label};
 
 pub use local_model::{cache_marks, cache_marks_fit};
 pub use pod::storage::{CredentialSettings, Secret, secrets};
-pub use routing::{RouterFacts, attach_gateways, check_refs, not_served, opts_out, parents};
+pub use routing::{
+    Group, Peer, RouterFacts, attach_gateways, check_refs, model_name_collision, not_served,
+    opts_out, parents, still_routed_by,
+};
 pub use scaling::{Prometheus, ScalingError, scaling_failure, scaling_not_served};
 pub use scheduler::{
     METADATA_KINDS, SchedulerError, cluster_binding_names, is_cluster_binding_of, managed,
@@ -31,7 +34,8 @@ pub use scheduler::{
 pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
     Failure, Health, Metadata, ObservedGateway, ObservedScheduler, Outcome, StatusInput,
-    observed_gateways_of, status, stopped_status, workload_failure, workloads_not_served,
+    awaiting_deletion, observed_gateways_of, status, stopped_status, workload_failure,
+    workloads_not_served,
 };
 pub use tls::{
     CERTIFICATE_REST_SECONDS, CertificateNames, CertificateVerdict, LiveCertificate,
@@ -298,12 +302,6 @@ pub enum Error {
         rules: usize,
         /// Matches needed.
         matches: usize,
-    },
-    /// A feature that this build does not have.
-    #[error("{field} is not supported by this version: remove it")]
-    NotSupported {
-        /// Path of the field.
-        field: &'static str,
     },
 }
 

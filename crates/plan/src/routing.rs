@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! effective spec ─► managed (parents, backends) ─► migration (group of the pool) ─► model (by name, adapters)
+//!                ─► group (backends of all members)
 //! ```
 
+mod collision;
+mod group;
 mod managed;
 mod migration;
 mod model;
@@ -13,6 +16,8 @@ mod refs;
 use serde_json::Value;
 use weir_api::names::{Kind, kind};
 
+pub use collision::model_name_collision;
+pub use group::{Group, Peer, still_routed_by};
 pub use managed::attach_gateways;
 pub(crate) use managed::object;
 pub use model::opts_out;
@@ -33,6 +38,10 @@ pub struct RouterFacts {
     pub binding: Option<Value>,
     /// The pool that the service refers to, as it is.
     pub pool: Option<Value>,
+    /// The services of its group.
+    pub peers: Vec<Peer>,
+    /// The service's status as it was read.
+    pub previous: Value,
 }
 
 impl Default for RouterFacts {
@@ -42,6 +51,8 @@ impl Default for RouterFacts {
             served: vec![kind::INFERENCE_POOL, kind::INFERENCE_OBJECTIVE],
             binding: None,
             pool: None,
+            peers: Vec::new(),
+            previous: Value::Null,
         }
     }
 }

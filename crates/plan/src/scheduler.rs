@@ -19,7 +19,7 @@ use weir_api::names::{ChildNames, kind, value};
 
 pub use account::{cluster_binding_names, is_cluster_binding_of};
 pub use pool::METADATA_KINDS;
-pub(crate) use pool::name as pool_name;
+pub(crate) use pool::{group as pool_group, name as pool_name};
 
 use crate::{Error, Facts, ServiceIdentity, present, text};
 

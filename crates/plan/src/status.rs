@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use weir_api::names::{condition, reason};
 
-use crate::{ServiceIdentity, items, routing, stopped};
+use crate::{Group, ServiceIdentity, items, routing, stopped};
 use conditions::Conditions;
 pub use health::Health;
 pub use router::{Metadata, ObservedScheduler};
@@ -111,6 +111,8 @@ pub struct StatusInput<'a> {
     pub pods: &'a [Value],
     /// What is there of the picker and its pool.
     pub scheduler: &'a ObservedScheduler,
+    /// What the service's group is to it.
+    pub group: Option<&'a Group>,
     /// The managed route as it should be.
     pub planned_route: Option<&'a Value>,
     /// The routes in use as they are: referenced ones in order, then the managed one.
@@ -235,6 +237,17 @@ pub fn stopped_status(input: &StatusInput<'_>) -> Value {
     for gone in ["url", "addresses", "router"] {
         status.remove(gone);
     }
+    Value::Object(status)
+}
+
+/// Returns the status of a service that cannot go yet.
+#[must_use]
+pub fn awaiting_deletion(previous: &Value, awaited: &Failure, now: &str) -> Value {
+    let mut conditions = Conditions::read(previous);
+    conditions.set_false(awaited.condition, awaited.reason, &awaited.message);
+    conditions.remove(condition::GROUP_DEGRADED);
+    let mut status = previous.as_object().cloned().unwrap_or_default();
+    status.insert("conditions".to_owned(), conditions.write(previous, now));
     Value::Object(status)
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_plan::{Error, Facts, ServiceIdentity, desired};
+use weir_plan::{Facts, ServiceIdentity, desired};
 
 fn service() -> ServiceIdentity {
     ServiceIdentity {
@@ -105,18 +105,6 @@ fn a_users_storage_initializer_keeps_its_resources_but_not_its_arguments() {
     assert_eq!(
         init["resources"]["limits"],
         json!({"cpu": "9", "memory": "1Gi"})
-    );
-}
-
-#[test]
-fn what_is_not_planned_yet_is_refused_by_name() {
-    let mut spec = spec();
-    spec["router"] = json!({"route": {"group": "g"}});
-    assert_eq!(
-        desired(&service(), &spec, &Facts::default()),
-        Err(Error::NotSupported {
-            field: "spec.router.route.group"
-        })
     );
 }
 

@@ -91,6 +91,7 @@ fn of(world: &World) -> Value {
         routes: std::slice::from_ref(&world.route),
         gateways: &world.gateways,
         scheduler: &weir_plan::ObservedScheduler::default(),
+        group: None,
         url_scheme: "http",
         cluster_domain: "cluster.local",
         model_header: "X-Gateway-Model-Name",

@@ -116,6 +116,12 @@ pub mod reason {
     pub const INFERENCE_POOL_FETCH_ERROR: &str = "InferencePoolFetchError";
     /// The picker could not be written.
     pub const SCHEDULER_RECONCILE_ERROR: &str = "SchedulerReconcileError";
+    /// Members of a group have other models.
+    pub const MEMBER_DIVERGENCE: &str = "MemberDivergence";
+    /// Another member's route leads to a service that is to go.
+    pub const FINALIZATION_PENDING: &str = "FinalizationPending";
+    /// Event: another service of the namespace has the same model.
+    pub const MODEL_NAME_COLLISION: &str = "ModelNameCollision";
     /// No kind for model metadata is served.
     pub const NO_SERVED_KIND: &str = "NoServedKind";
     /// Model metadata could not be written.

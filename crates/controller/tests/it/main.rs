@@ -8,6 +8,7 @@
 
 mod configs;
 mod exact;
+mod group;
 mod models;
 mod samples;
 mod scheduler;

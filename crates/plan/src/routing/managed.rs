@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use weir_api::names::{ChildNames, annotation, kind, label, value};
 
-use super::{migration, model};
+use super::{Group, migration, model};
 use crate::{Error, Facts, ServiceIdentity, items, present, scheduler, text};
 
 /// The managed route, if the spec wants one.
@@ -14,11 +14,6 @@ pub(crate) fn object(
     spec: &Value,
     facts: &Facts,
 ) -> Result<Option<Value>, Error> {
-    if present(spec, "/router/route/group") {
-        return Err(Error::NotSupported {
-            field: "spec.router.route.group",
-        });
-    }
     if !present(spec, "/router/route") || !items(spec, "/router/route/http/refs").is_empty() {
         return Ok(None);
     }
@@ -44,6 +39,9 @@ pub(crate) fn object(
         }
     }
     model::apply(service, spec, facts, &mut body)?;
+    if let Some(group) = Group::of(service, spec, facts) {
+        group.apply(service, spec, &mut body);
+    }
     let mut labels = service.labels(value::COMPONENT_ROUTER);
     let group = text(spec, "/router/route/group");
     if !group.is_empty() {

@@ -89,7 +89,30 @@ pub(super) fn conditions(
             ),
         },
     }
+    if *input.router == Outcome::Done {
+        group_conditions(input, conditions, status);
+    }
     conditions.aggregate(condition::ROUTER_READY, &condition::ROUTER_DEPENDENTS);
+}
+
+fn group_conditions(
+    input: &StatusInput<'_>,
+    conditions: &mut Conditions,
+    status: &mut Map<String, Value>,
+) {
+    conditions.remove(condition::GROUP_DEGRADED);
+    let Some(group) = input.group else {
+        conditions.remove(condition::GROUP_READY);
+        return;
+    };
+    if let Some(router) = status.get_mut("router").and_then(Value::as_object_mut) {
+        router.insert("group".to_owned(), group.status());
+    }
+    conditions.set_true(condition::GROUP_READY);
+    if let Some(message) = group.divergence() {
+        let reason = reason::MEMBER_DIVERGENCE;
+        conditions.set(condition::GROUP_DEGRADED, "True", reason, &message);
+    }
 }
 
 fn gateways_condition(input: &StatusInput<'_>, spec: &Value, conditions: &mut Conditions) {

@@ -129,13 +129,25 @@ fn address(input: &StatusInput<'_>, spec: &Value, link: &Link) -> Value {
         "gateway-external"
     }
     .to_owned();
-    let model = model_name(input.service, spec);
-    let qualified = format!("publishers/{}/models/{model}", input.service.namespace);
-    let mut models = vec![json!({"name": qualified})];
-    if matches!(link.path.as_str(), "" | "/") {
+    let by_model = matches!(link.path.as_str(), "" | "/");
+    if by_model {
         name.push_str("-model-routing");
-    } else {
-        models.push(json!({"name": model}));
+    }
+    let adapters = items(spec, "/model/lora/adapters").iter();
+    let adapters = adapters.map(|adapter| text(adapter, "/name"));
+    let mut models = Vec::new();
+    for model in [model_name(input.service, spec)]
+        .into_iter()
+        .chain(adapters)
+    {
+        if model.is_empty() {
+            continue;
+        }
+        let qualified = format!("publishers/{}/models/{model}", input.service.namespace);
+        models.push(json!({"name": qualified}));
+        if !by_model {
+            models.push(json!({"name": model}));
+        }
     }
     json!({
         "name": name,
