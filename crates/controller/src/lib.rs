@@ -147,6 +147,7 @@ struct Context {
     certificates: certificate::Memory,
     warned: events::Told,
     store: Store<DynamicObject>,
+    server: lookups::Server,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -179,6 +180,7 @@ pub async fn run(
         certificates: certificate::Memory::default(),
         warned: events::Told::default(),
         store: store.clone(),
+        server: lookups::Server::default(),
         failures: Mutex::default(),
     });
     let stop = shutdown.clone();

@@ -6,13 +6,37 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kube::Client;
 use kube::api::Api;
 use kube::api::DynamicObject;
+use parking_lot::Mutex;
 use serde_json::Value;
 use weir_api::names::kind;
 use weir_plan::{CA_BUNDLE_KEY, Secret, Settings};
 
 use crate::{Context, Error, watch};
+
+/// What is known of the API server itself.
+#[derive(Default)]
+pub(crate) struct Server(Mutex<Option<u32>>);
+
+impl Server {
+    /// Its minor version, asked once; `None` while it cannot be read.
+    pub(crate) async fn minor(&self, client: &Client) -> Option<u32> {
+        if let Some(known) = *self.0.lock() {
+            return Some(known);
+        }
+        let version = client.apiserver_version().await.ok()?;
+        let digits: String = version
+            .minor
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        let minor = digits.parse().ok();
+        *self.0.lock() = minor;
+        minor
+    }
+}
 
 /// Reads those of the secrets that exist.
 pub(crate) async fn secrets(

@@ -8,7 +8,10 @@ use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::Value;
 use weir_api::names::{ChildNames, GLOBAL_CONFIG_MAP, condition, kind, label, reason};
-use weir_plan::{Certificate, Facts, Failure, Outcome, ServiceIdentity, Settings, StatusInput};
+use weir_plan::{
+    Certificate, Facts, Failure, ImageVolumes, OciMode, Outcome, ServiceIdentity, Settings,
+    StatusInput,
+};
 
 use crate::apply::{self, to_value};
 use crate::events::{self, Severity};
@@ -406,6 +409,15 @@ async fn write_status(
 ) -> Result<(), Error> {
     let previous = live.get("status").unwrap_or(&Value::Null);
     let now = now();
+    let native = settings.storage.oci == OciMode::Native;
+    let image_volumes = ImageVolumes {
+        native,
+        server_minor: if native {
+            context.server.minor(&context.client).await
+        } else {
+            None
+        },
+    };
     let status = weir_plan::status(&StatusInput {
         service,
         generation: live
@@ -431,6 +443,7 @@ async fn write_status(
         cluster_domain: &context.options.cluster_domain,
         model_header: &settings.model_header,
         tls: settings.tls,
+        image_volumes,
         now: &now,
     });
     if status == *previous {

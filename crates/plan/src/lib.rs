@@ -33,8 +33,8 @@ pub use scheduler::{
 };
 pub use settings::{OciMode, Settings, SettingsError, StorageInitializer};
 pub use status::{
-    Failure, Health, Metadata, ObservedGateway, ObservedScheduler, Outcome, StatusInput,
-    awaiting_deletion, observed_gateways_of, status, stopped_status, workload_failure,
+    Failure, Health, ImageVolumes, Metadata, ObservedGateway, ObservedScheduler, Outcome,
+    StatusInput, awaiting_deletion, observed_gateways_of, status, stopped_status, workload_failure,
     workloads_not_served,
 };
 pub use tls::{

@@ -4,6 +4,7 @@
 
 mod conditions;
 mod health;
+mod images;
 mod pods;
 mod router;
 mod urls;
@@ -18,6 +19,7 @@ use weir_api::names::{condition, reason};
 use crate::{Group, ServiceIdentity, items, routing, stopped};
 use conditions::Conditions;
 pub use health::Health;
+pub use images::ImageVolumes;
 pub use router::{Metadata, ObservedScheduler};
 pub use workloads::{workload_failure, workloads_not_served};
 
@@ -127,6 +129,8 @@ pub struct StatusInput<'a> {
     pub model_header: &'a str,
     /// Whether pods speak TLS.
     pub tls: bool,
+    /// What is known of image volumes.
+    pub image_volumes: ImageVolumes,
     /// Now, RFC 3339.
     pub now: &'a str,
 }
@@ -170,6 +174,7 @@ pub fn status(input: &StatusInput<'_>) -> Value {
     }
     if let (Outcome::Done, Some(spec)) = (input.presets, input.spec) {
         workloads::conditions(input, spec, &mut conditions);
+        images::conditions(input, spec, &mut conditions);
         if *input.router != Outcome::NotRun {
             router::conditions(input, spec, &mut conditions, &mut status);
         }
@@ -215,6 +220,7 @@ pub fn stopped_status(input: &StatusInput<'_>) -> Value {
         condition::GROUP_READY,
         condition::GROUP_DEGRADED,
         condition::MODEL_METADATA_PUBLISHED,
+        condition::OCI_IMAGE_VOLUME_COMPATIBLE,
     ] {
         conditions.remove(gone);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_plan::{
-    Error, Failure, ObservedGateway, Outcome, ServiceIdentity, StatusInput, status,
+    Error, Failure, ImageVolumes, ObservedGateway, Outcome, ServiceIdentity, StatusInput, status,
     workload_failure,
 };
 
@@ -23,6 +23,7 @@ struct World {
     pods: Vec<Value>,
     route: Value,
     gateways: Vec<ObservedGateway>,
+    image_volumes: ImageVolumes,
 }
 
 fn world() -> World {
@@ -62,6 +63,7 @@ fn world() -> World {
             class_exists: true,
             service: None,
         }],
+        image_volumes: ImageVolumes::default(),
     }
 }
 
@@ -96,6 +98,7 @@ fn of(world: &World) -> Value {
         cluster_domain: "cluster.local",
         model_header: "X-Gateway-Model-Name",
         tls: false,
+        image_volumes: world.image_volumes,
         now: "2026-01-01T00:00:00Z",
     })
 }
@@ -380,5 +383,66 @@ fn what_cannot_be_planned_is_told_where_it_belongs() {
         let failure = workload_failure(&groups, &Error::NoTemplate { field });
         assert_eq!((failure.condition, failure.reason), (condition, reason));
         assert!(failure.message.contains(field), "{}", failure.message);
+    }
+}
+
+#[test]
+fn image_volumes_are_advised_on_by_what_the_server_kept_and_by_its_version() {
+    let with = json!({"spec": {"volumes": [{"name": "mnt-models", "image": {"reference": "r"}}]}});
+    let without = json!({"spec": {"volumes": [{"name": "home"}]}});
+    // Location, configured, minor version, the pod in the cluster, the reason.
+    let table = [
+        ("oci://r", true, Some(30), &with, "ImageVolumeUnsupported"),
+        (
+            "oci://r",
+            true,
+            Some(32),
+            &with,
+            "ImageVolumeSubPathUnsupported",
+        ),
+        ("oci://r", true, Some(34), &with, "ImageVolumeAlpha"),
+        ("oci://r", true, Some(35), &with, ""),
+        ("oci://r", true, None, &with, ""),
+        (
+            "oci://r",
+            true,
+            Some(35),
+            &without,
+            "ImageVolumeUnsupported",
+        ),
+        ("oci://r", false, Some(34), &without, ""),
+        (
+            "oci+native://r",
+            false,
+            Some(35),
+            &without,
+            "ImageVolumeUnsupported",
+        ),
+        ("oci+native://r", false, Some(34), &with, ""),
+        ("hf://o/m", true, Some(34), &without, "ImageVolumeAlpha"),
+        ("hf://o/m", true, Some(36), &without, ""),
+    ];
+    for (uri, native, server_minor, pod, reason) in table {
+        let mut world = world();
+        world.spec["model"]["uri"] = json!(uri);
+        world.image_volumes = ImageVolumes {
+            native,
+            server_minor,
+        };
+        let component = json!({"app.kubernetes.io/component": "llminferenceservice-workload"});
+        world.deployment["metadata"]["labels"] = component;
+        world.deployment["spec"] = json!({"template": pod});
+        let status = of(&world);
+        let conditions = status["conditions"].as_array().unwrap();
+        let advice = conditions
+            .iter()
+            .find(|c| c["type"] == "OciImageVolumeCompatible");
+        let found = advice.map_or("", |advice| advice["reason"].as_str().unwrap());
+        assert_eq!(found, reason, "{uri} {native} {server_minor:?} {pod}");
+        let ready = conditions
+            .iter()
+            .find(|c| c["type"] == "WorkloadsReady")
+            .unwrap();
+        assert_eq!(ready["status"], "True", "{uri}: advice is no reason");
     }
 }

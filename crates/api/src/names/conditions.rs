@@ -122,6 +122,12 @@ pub mod reason {
     pub const FINALIZATION_PENDING: &str = "FinalizationPending";
     /// Event: another service of the namespace has the same model.
     pub const MODEL_NAME_COLLISION: &str = "ModelNameCollision";
+    /// The API server knows no image volumes, or drops them.
+    pub const IMAGE_VOLUME_UNSUPPORTED: &str = "ImageVolumeUnsupported";
+    /// The API server knows no directories in image volumes.
+    pub const IMAGE_VOLUME_SUB_PATH_UNSUPPORTED: &str = "ImageVolumeSubPathUnsupported";
+    /// Image volumes are behind a gate.
+    pub const IMAGE_VOLUME_ALPHA: &str = "ImageVolumeAlpha";
     /// No kind for model metadata is served.
     pub const NO_SERVED_KIND: &str = "NoServedKind";
     /// Model metadata could not be written.

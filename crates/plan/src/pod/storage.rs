@@ -66,6 +66,16 @@ pub(crate) fn is_off(spec: &Value) -> bool {
     spec.pointer("/storageInitializer/enabled") == Some(&Value::Bool(false))
 }
 
+/// Whether the model of a spec is mounted as an image, where images that do not say how are mounted if `native`.
+pub(crate) fn is_image_volume(spec: &Value, native: bool) -> bool {
+    let scheme = Scheme::of(text(spec, "/model/uri")).map(|(scheme, _)| scheme);
+    let image = match scheme {
+        Some(Scheme::Image) => native,
+        scheme => scheme == Some(Scheme::ImageVolume),
+    };
+    image && !is_off(spec)
+}
+
 /// Claim and directory of a `pvc://` location.
 pub(crate) fn claim(uri: &str) -> (&str, &str) {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
