@@ -23,13 +23,14 @@ use crate::{Error, groups};
 
 type Told = (Kind, Result<Event<DynamicObject>, watcher::Error>);
 
-const WATCHED: [Kind; 6] = [
+const WATCHED: [Kind; 7] = [
     Kind::Deployment,
     Kind::ReplicaSet,
     Kind::Pod,
     Kind::Service,
     Kind::Slice,
     Kind::Revision,
+    Kind::Job,
 ];
 /// Its definition may not be installed; nothing else waits for it.
 const OPTIONAL: Kind = Kind::GroupSet;
@@ -153,7 +154,9 @@ impl Controllers {
         };
         let own = (kind, key(object));
         match kind {
-            Kind::Deployment | Kind::Service | Kind::Namespace | Kind::GroupSet => vec![own],
+            Kind::Deployment | Kind::Service | Kind::Namespace | Kind::GroupSet | Kind::Job => {
+                vec![own]
+            }
             Kind::Revision => owner_of(object, Kind::GroupSet).into_iter().collect(),
             Kind::ReplicaSet => {
                 let mut keys = adopters(Kind::Deployment);
@@ -168,6 +171,7 @@ impl Controllers {
                     keys.extend(found.and_then(|found| owner_of(&found, Kind::Deployment)));
                     keys.push(set);
                 }
+                keys.extend(owner_of(object, Kind::Job));
                 let labels = object.pointer("/metadata/labels");
                 let groups = labels.and_then(|labels| labels[lws::NAME].as_str());
                 keys.extend(groups.map(|set| named(Kind::GroupSet, set)));
@@ -202,6 +206,7 @@ impl Controllers {
         let result = match key.0 {
             Kind::Deployment => Box::pin(self.deployment(&object)).await,
             Kind::ReplicaSet => Box::pin(self.replica_set(&object)).await,
+            Kind::Job => Box::pin(self.job(&object)).await,
             Kind::GroupSet => Box::pin(self.group_set(&object)).await,
             Kind::Service => self.service(&object).await,
             Kind::Namespace => self.namespace(&object).await,

@@ -1,4 +1,4 @@
-//! Deployment, ReplicaSet, LeaderWorkerSet and EndpointSlice controllers, through the API only.
+//! Deployment, ReplicaSet, LeaderWorkerSet, Job and EndpointSlice controllers, through the API only.
 //!
 //! ```text
 //! watches ──▶ cache ──▶ queue of names ──▶ one piece of work at a time ──▶ writes
@@ -8,8 +8,8 @@
 //!
 //! An event wakes only the objects that depend on it, so that an idle cluster costs nothing. What is to
 //! be done is decided by pure functions: [`rollout`] and [`conditions`] for Deployments, [`pods`] for
-//! ReplicaSets, the modules of [`groups`] for LeaderWorkerSets, [`endpoints`] for Services, [`template`]
-//! for what makes two pod templates the same.
+//! ReplicaSets, the modules of [`groups`] for LeaderWorkerSets, [`jobs::decide`] for Jobs, [`endpoints`]
+//! for Services, [`template`] for what makes two pod templates the same.
 
 mod cache;
 pub mod conditions;
@@ -17,6 +17,7 @@ mod controllers;
 mod deployment;
 pub mod endpoints;
 pub mod groups;
+pub mod jobs;
 mod kinds;
 pub mod pods;
 mod queue;

@@ -7,6 +7,7 @@
 )]
 
 mod groups;
+mod jobs;
 mod rollout;
 mod services;
 mod sets;

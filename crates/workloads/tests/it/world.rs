@@ -24,6 +24,7 @@ pub(crate) struct World {
 fn resource(kind: &str) -> ApiResource {
     let group = match kind {
         "Deployment" | "ReplicaSet" => "apps",
+        "Job" => "batch",
         "EndpointSlice" => "discovery.k8s.io",
         "ControllerRevision" => "apps",
         "LeaderWorkerSet" => "leaderworkerset.x-k8s.io",
@@ -145,6 +146,16 @@ impl World {
             .to_string();
         let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
             "conditions": [{"type": "Ready", "status": state, "lastTransitionTime": now}]}});
+        self.api("Pod")
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
+            .await?;
+        Ok(())
+    }
+
+    /// Says as the node that a pod has ended.
+    pub(crate) async fn finish(&self, pod: &Value, phase: &str) -> anyhow::Result<()> {
+        let name = pod["metadata"]["name"].as_str().context("no name")?;
+        let status = json!({"status": {"phase": phase}});
         self.api("Pod")
             .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
             .await?;
