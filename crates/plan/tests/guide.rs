@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use weir_compose::{Globals, Naming, combine};
-use weir_plan::{Facts, ServiceIdentity, workloads};
+use weir_plan::{Facts, ServiceIdentity, desired};
 
-/// The objects that run a service of our presets, as they are without a scheduler.
+/// The objects of a service of our presets.
 fn planned(service: &Value) -> Vec<Value> {
     let mut service =
         weir_api::convert::convert(service.clone(), "serving.kserve.io/v1alpha2").unwrap();
@@ -17,7 +17,7 @@ fn planned(service: &Value) -> Vec<Value> {
     let none = |_: &str, _: &str| Ok::<_, std::convert::Infallible>(None);
     let combined = combine(&service, &Globals::default(), &Naming::default(), none).unwrap();
     let identity = ServiceIdentity::of(&service);
-    workloads(&identity, &combined.effective.spec, &Facts::default()).unwrap()
+    desired(&identity, &combined.effective.spec, &Facts::default()).unwrap()
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -120,11 +120,20 @@ fn prefill_and_decode_are_two_deployments_with_a_sidecar_before_decode() {
                 "Deployment llama-70b-kserve-prefill",
                 "Service llama-70b-kserve-workload-svc",
                 "Service llama-70b-kserve-prefill-svc",
+                "ServiceAccount llama-70b-epp-sa",
+                "ClusterRoleBinding default-llama-70b-epp-auth-rb",
+                "Role llama-70b-epp-role",
+                "RoleBinding llama-70b-epp-rb",
+                "Deployment llama-70b-kserve-router-scheduler",
+                "Service llama-70b-epp-service",
+                "InferencePool llama-70b-inference-pool",
                 "Service llama-70b-kserve-headless-svc",
+                "InferenceObjective llama-70b-model",
+                "HTTPRoute llama-70b-kserve-route",
             ]
         );
-        // With the picker of the guide: eleven pods.
-        assert_eq!(totals(&objects), (10, 32));
+        // Two prefill, eight decode, one picker.
+        assert_eq!(totals(&objects), (11, 32));
 
         let decode = find(&objects, "Deployment", "llama-70b-kserve");
         assert_eq!(decode["spec"]["replicas"], 8);

@@ -1,4 +1,4 @@
-//! The Services: over all pods that serve, over the prefill pods, and headless over the pool.
+//! The Services over all pods that serve, and over the prefill pods.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_api::names::{ChildNames, label, port, value};
 
 use crate::pod::workload_annotations;
-use crate::{Facts, ServiceIdentity, strings, text};
+use crate::{Facts, ServiceIdentity, strings};
 
 pub(super) fn objects(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> Vec<Value> {
     let names = ChildNames::new(&service.name);
@@ -30,18 +30,6 @@ pub(super) fn objects(service: &ServiceIdentity, spec: &Value, facts: &Facts) ->
             &json!(selector),
         ));
     }
-    if let Some(selector) = pool_selector(service, spec) {
-        let mut headless = one(
-            service,
-            facts,
-            &names.headless_service(),
-            &service.labels(value::COMPONENT_WORKLOAD),
-            &BTreeMap::new(),
-            &selector,
-        );
-        headless["spec"]["clusterIP"] = json!("None");
-        all.push(headless);
-    }
     all
 }
 
@@ -52,21 +40,6 @@ fn workload_selector(service: &ServiceIdentity) -> BTreeMap<&'static str, String
         (label::PART_OF, value::PART_OF.to_owned()),
         (label::KSERVE_COMPONENT, value::WORKLOAD.to_owned()),
     ])
-}
-
-/// The pods of the pool that the service has of its own; what a pool of somebody else selects is not known.
-fn pool_selector(service: &ServiceIdentity, spec: &Value) -> Option<Value> {
-    let scheduler = spec.pointer("/router/scheduler")?;
-    if !scheduler.is_object() || !text(scheduler, "/pool/ref/name").is_empty() {
-        return None;
-    }
-    let of_pool = scheduler.pointer("/pool/spec/selector/matchLabels");
-    let of_pool = of_pool.filter(|labels| labels.as_object().is_some_and(|map| !map.is_empty()));
-    Some(
-        of_pool
-            .cloned()
-            .unwrap_or_else(|| json!(workload_selector(service))),
-    )
 }
 
 fn labels(

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weir_api::names::kind;
 use weir_compose::Search;
-use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, Secret, ServiceIdentity, Settings};
+use weir_plan::{
+    CERTIFICATE_EXPIRATION, Certificate, Facts, RouterFacts, Secret, ServiceIdentity, Settings,
+};
 
 /// One service of a recorded case.
 pub(crate) struct Case {
@@ -388,6 +391,10 @@ impl Environment {
                 key: generated(),
                 expiration: Some((CERTIFICATE_EXPIRATION.to_owned(), generated())),
             }),
+            router: RouterFacts {
+                served: vec![kind::INFERENCE_POOL, kind::INFERENCE_POOL_ALPHA],
+                ..RouterFacts::default()
+            },
             ..self.settings.facts()
         }
     }

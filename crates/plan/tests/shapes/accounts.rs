@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_plan::{Error, Facts, accounts, workloads};
+use weir_api::names::{Kind, kind};
+use weir_plan::{Error, Facts, RouterFacts, accounts, workloads};
 
 use crate::{LEADER, POD, WORKER, find, names, plan, pod, service, spec, with_sidecar};
 
@@ -186,4 +187,39 @@ fn the_sidecar_knows_its_pool_unless_the_user_named_one() {
     spec["template"]["initContainers"][0]["env"] =
         json!([{"name": "INFERENCE_POOL_NAME", "value": "mine"}]);
     assert_eq!(pool(&spec).as_deref(), Some("mine"));
+}
+
+#[test]
+fn the_sidecar_looks_for_a_pool_of_a_kind_that_is_served() {
+    let (new, old) = (kind::INFERENCE_POOL, kind::INFERENCE_POOL_ALPHA);
+    let pool = |kind: Kind| Some(json!({"apiVersion": kind.api_version(), "metadata": {}}));
+    let rows = [
+        (old, vec![new, old], None, old),
+        (new, vec![new, old], None, new),
+        (old, vec![new], None, new),
+        (new, vec![old], None, old),
+        // One that is referred to decides alone.
+        (old, vec![new, old], pool(new), new),
+        (old, vec![new, old], pool(old), old),
+    ];
+    for (written, served, pool, wanted) in rows {
+        let mut template = with_sidecar();
+        let command = [
+            "/app/pd-sidecar".to_owned(),
+            format!("--pool-group={}", written.group),
+        ];
+        template["initContainers"][0]["command"] = json!(command);
+        let facts = Facts {
+            router: RouterFacts {
+                served,
+                pool,
+                ..RouterFacts::default()
+            },
+            ..Facts::default()
+        };
+        let objects = workloads(&service(), &spec(&json!({"template": template})), &facts).unwrap();
+        let deployment = find(&objects, "Deployment", "llama-kserve").unwrap();
+        let words = &deployment["spec"]["template"]["spec"]["initContainers"][0]["command"];
+        assert_eq!(words[1], format!("--pool-group={}", wanted.group));
+    }
 }

@@ -442,7 +442,7 @@ fn a_live_set_of_the_upstream_name_keeps_it() {
 }
 
 #[test]
-fn services_reach_all_pods_the_prefill_pods_and_the_pool() {
+fn services_reach_all_pods_and_the_prefill_pods() {
     let table = |spec: &Value| -> BTreeMap<String, Value> {
         let objects = plan(&service(), spec);
         let services = objects
@@ -465,19 +465,10 @@ fn services_reach_all_pods_the_prefill_pods_and_the_pool() {
     let mut prefill = workload.clone();
     prefill["llm-d.ai/role"] = json!("prefill");
     assert_eq!(all["llama-kserve-prefill-svc"]["selector"], prefill);
-    assert_eq!(all["llama-kserve-headless-svc"]["selector"], workload);
-    assert_eq!(all["llama-kserve-headless-svc"]["clusterIP"], "None");
     for spec in all.values() {
         assert_eq!(spec["ports"][0]["port"], 8000);
         assert_eq!(spec["ports"][0]["name"], "http");
     }
-    shape["router"]["scheduler"] =
-        json!({"pool": {"spec": {"selector": {"matchLabels": {"a": "b"}}}}});
-    assert_eq!(
-        table(&shape)["llama-kserve-headless-svc"]["selector"],
-        json!({"a": "b"})
-    );
-    shape["router"]["scheduler"] = json!({"pool": {"ref": {"name": "theirs"}}});
     shape["prefill"] = Value::Null;
     assert_eq!(table(&shape).len(), 1);
 }
