@@ -167,13 +167,14 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let (argv, env, mounts, real_engine) = match prepared {
+        let (argv, env, mounts, real_engine, forwards) = match prepared {
             Prepared::Start {
                 argv,
                 env,
                 mounts,
                 real_engine,
-            } => (argv, env, mounts, real_engine),
+                forwards,
+            } => (argv, env, mounts, real_engine, forwards),
             Prepared::Skip(message) => {
                 states.change(index, |state| {
                     let at = now();
@@ -241,6 +242,7 @@ pub(crate) async fn run(
                     env: &env,
                     mounts: &mounts,
                     real_engine,
+                    forwards: &forwards,
                 };
                 attend(
                     &context,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::EngineChoice;
 use crate::env::Environment;
 use crate::paths::{self, Mount};
+use crate::{EngineChoice, events};
 
 /// The decision for one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Job {
         argv: Vec<String>,
         /// Whether it is a real engine, whose environment is checked.
         real_engine: bool,
+        /// Ports of the pod that lead to sockets of the engine.
+        forwards: Vec<u16>,
     },
     /// Nothing needs to run: report it as completed with this message.
     Skip(String),
@@ -38,6 +40,8 @@ pub struct Surroundings<'a> {
     pub allow_host_commands: bool,
     /// The pod's address.
     pub ip: Ipv4Addr,
+    /// Directory of the pod, for sockets.
+    pub directory: &'a std::path::Path,
     /// The pod's mounts, of this container.
     pub mounts: &'a [Mount],
 }
@@ -100,6 +104,7 @@ pub fn decide(container: &Value, env: &Environment, around: Surroundings<'_>) ->
         return Job::Run {
             argv: all,
             real_engine: false,
+            forwards: Vec::new(),
         };
     }
     let what = if first.is_empty() {
@@ -172,6 +177,7 @@ fn own(words: impl Iterator<Item = String>, around: Surroundings<'_>) -> Job {
     Job::Run {
         argv: [program].into_iter().chain(words).collect(),
         real_engine: false,
+        forwards: Vec::new(),
     }
 }
 
@@ -187,15 +193,21 @@ fn launch(words: &[String], around: Surroundings<'_>) -> Job {
         host.then(|| Job::Run {
             argv: inner.to_vec(),
             real_engine: false,
+            forwards: Vec::new(),
         })
     });
     match job {
-        Some(Job::Run { argv, real_engine }) => {
+        Some(Job::Run {
+            argv,
+            real_engine,
+            forwards,
+        }) => {
             let program = around.program.to_string_lossy().into_owned();
             let options = options.iter().skip(1).cloned();
             Job::Run {
                 argv: [program].into_iter().chain(options).chain(argv).collect(),
                 real_engine,
+                forwards,
             }
         }
         Some(other) => other,
@@ -255,6 +267,9 @@ fn engine(rest: impl Iterator<Item = String>, around: Surroundings<'_>) -> Job {
 }
 
 fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surroundings<'_>) -> Job {
+    let socket = |port| events::socket(around.directory, port);
+    let named = |port| socket(port).to_string_lossy().into_owned();
+    let (rest, forwards) = weir_vllm::events::put_behind(rest, named);
     let mut rest = with_host(rest, around.ip);
     let parsed = weir_vllm::parse_argv(&rest);
     // A beginning of the name is the flag too; of several hosts the last one counts.
@@ -266,7 +281,10 @@ fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surrounding
     if !around.allow_host_commands
         && let Some(message) = parsed.map_or_else(
             |error| Some(format!("the engine's command line is not usable: {error}")),
-            |parsed| refused(&parsed, around),
+            |parsed| {
+                let sockets: Vec<PathBuf> = forwards.iter().map(|port| socket(*port)).collect();
+                refused(&parsed, around, &sockets)
+            },
         )
     {
         return Job::NotRunnable(message);
@@ -276,11 +294,16 @@ fn real_engine(program: &std::path::Path, rest: Vec<String>, around: Surrounding
     Job::Run {
         argv,
         real_engine: true,
+        forwards,
     }
 }
 
 /// What of a real engine's command line needs `--allow-host-commands`.
-fn refused(parsed: &weir_vllm::ServeArgs, around: Surroundings<'_>) -> Option<String> {
+fn refused(
+    parsed: &weir_vllm::ServeArgs,
+    around: Surroundings<'_>,
+    sockets: &[PathBuf],
+) -> Option<String> {
     let own = around.ip.to_string();
     if let Some(host) = parsed.value("host")
         && host != own
@@ -296,7 +319,7 @@ fn refused(parsed: &weir_vllm::ServeArgs, around: Surroundings<'_>) -> Option<St
             .components()
             .any(|part| part == std::path::Component::ParentDir);
         let mut mounts = around.mounts.iter();
-        straight && mounts.any(|mount| path.starts_with(&mount.host))
+        straight && (sockets.contains(&path) || mounts.any(|mount| path.starts_with(&mount.host)))
     };
     let refused = weir_vllm::safety::refused(parsed, &inside);
     let first = refused.first()?;
@@ -359,6 +382,7 @@ mod tests {
             program: std::path::Path::new("/bin/weir"),
             allow_host_commands: allow,
             ip: Ipv4Addr::new(127, 64, 1, 1),
+            directory: std::path::Path::new("/d/v/1"),
             mounts: &[],
         };
         decide(container, &Environment::default(), around)
@@ -495,6 +519,12 @@ mod tests {
         let short = json!({"command": ["vllm", "serve", "m", "--hos", "0.0.0.0"]});
         let last = line(job(&short, &vllm, false));
         assert!(last.ends_with(" --host 127.64.1.1"), "{last}");
+        let events = json!({"command": ["vllm", "serve", "m", "--kv-events-config", "{\"endpoint\":\"tcp://*:5557\"}"]});
+        let Job::Run { argv, forwards, .. } = job(&events, &vllm, false) else {
+            panic!("not run");
+        };
+        assert_eq!(argv[4], r#"{"endpoint":"ipc:///d/v/1/kv-5557"}"#);
+        assert_eq!(forwards, [5557]);
         let launched = json!({"command": ["weir", "launch", "--ranks-per-node=2", "--", "vllm", "serve", "m"]});
         assert_eq!(
             line(job(&launched, &vllm, false)),

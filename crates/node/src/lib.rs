@@ -9,6 +9,7 @@ mod account;
 pub mod addresses;
 mod container;
 pub mod env;
+mod events;
 mod forward;
 mod ground;
 pub mod job;

@@ -1,5 +1,6 @@
 //! The contract of the vLLM engine: flags, metric names, transfer parameters.
 //!
+//! - [`events`]: where an engine publishes what it caches.
 //! - [`flags`]: every flag of `vllm serve` and whether it is safe to take from an untrusted manifest.
 //! - [`argv`]: the command line as the engine's own parser reads it.
 //! - [`safety`]: what of a command line or environment a manifest may give to a real engine.
@@ -8,6 +9,7 @@
 //! - [`transfer`]: headers and fields of split serving, and what clients must not send.
 
 pub mod argv;
+pub mod events;
 pub mod flags;
 pub mod launch;
 pub mod metrics;

@@ -22,26 +22,39 @@ const WIDE: &str = "it listens on every address";
 const MODULE: &str = "it names code to load";
 
 /// Environment variables of an engine that a manifest may set.
-pub const SAFE_ENV: [&str; 34] = [
+pub const SAFE_ENV: [&str; 48] = [
     "CUDA_VISIBLE_DEVICES",
     "DO_NOT_TRACK",
+    "DP_ADDRESS_RESOLVE_ATTEMPTS",
     "HF_HUB_DISABLE_TELEMETRY",
     "HF_HUB_OFFLINE",
+    "KSERVE_INFER_IB_GID_INDEX_GREP",
+    "KSERVE_INFER_ROCE",
+    "LWS_GROUP_SIZE",
+    "LWS_LEADER_ADDRESS",
+    "LWS_WORKER_INDEX",
     "MODEL_NAME",
     "NAMESPACE",
     "NCCL_DEBUG",
     "NCCL_IB_DISABLE",
+    "NCCL_IB_GID_INDEX",
+    "NCCL_IB_HCA",
     "NCCL_P2P_DISABLE",
+    "NIXL_BACKEND",
+    "NIXL_ENABLE_KV_TRANSFER",
+    "NODE_NAME",
     "NVIDIA_VISIBLE_DEVICES",
+    "NVSHMEM_HCA_LIST",
+    "NVSHMEM_IB_GID_INDEX",
     "OMP_NUM_THREADS",
     "POD_IP",
     "POD_NAME",
     "POD_NAMESPACE",
     "POD_UID",
-    "NODE_NAME",
     "TOKENIZERS_PARALLELISM",
     "TRANSFORMERS_OFFLINE",
     "TZ",
+    "UCX_IB_GID_INDEX",
     "UCX_TLS",
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN",
     "VLLM_ATTENTION_BACKEND",
@@ -54,6 +67,7 @@ pub const SAFE_ENV: [&str; 34] = [
     "VLLM_NIXL_SIDE_CHANNEL_HOST",
     "VLLM_NIXL_SIDE_CHANNEL_PORT",
     "VLLM_NO_USAGE_STATS",
+    "VLLM_RANDOMIZE_DP_DUMMY_INPUTS",
     "VLLM_RPC_TIMEOUT",
     "VLLM_USE_V1",
     "VLLM_WORKER_MULTIPROC_METHOD",
@@ -167,7 +181,10 @@ fn names_code(key: &str) -> bool {
 }
 
 fn outside(text: &str, inside: &dyn Fn(&str) -> bool) -> bool {
-    let path = text.strip_prefix("file://").unwrap_or(text);
+    let path = ["file://", "ipc://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or(text);
     let looks = path.starts_with(['/', '~', '.']) || path.split('/').any(|part| part == "..");
     looks && !(path.starts_with('/') && !path.split('/').any(|part| part == "..") && inside(path))
 }
@@ -188,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_loads_code_or_reads_elsewhere_is_refused() {
-        let rows: [(&[&str], &[&str]); 14] = [
+        let rows: [(&[&str], &[&str]); 16] = [
             (
                 &[
                     "m",
@@ -232,6 +249,14 @@ mod tests {
                 &["--kv-events-config.endpoint"],
             ),
             (
+                &["m", "--kv-events-config", r#"{"endpoint":"ipc:///home/x"}"#],
+                &["--kv-events-config.endpoint"],
+            ),
+            (
+                &["m", "--kv-events-config", r#"{"endpoint":"ipc:///vol/x"}"#],
+                &[],
+            ),
+            (
                 &["m", "-cc.backend=os.system"],
                 &["--compilation-config.backend"],
             ),
@@ -253,6 +278,8 @@ mod tests {
         ] {
             assert!(!env_is_safe(name), "{name}");
         }
-        assert!(env_is_safe("VLLM_LOGGING_LEVEL") && env_is_safe("PYTHONHASHSEED"));
+        for name in ["VLLM_LOGGING_LEVEL", "PYTHONHASHSEED", "LWS_WORKER_INDEX"] {
+            assert!(env_is_safe(name), "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{PodContext, Stop, stopped};
@@ -13,7 +14,7 @@ use crate::env::Environment;
 use crate::paths::{self, Mount};
 use crate::probe::{self, Schedule, Tally};
 use crate::process::Process;
-use crate::{seconds, sockets};
+use crate::{events, seconds, sockets};
 
 const QUICK: Duration = Duration::from_millis(100);
 const QUICK_EXEC: Duration = Duration::from_millis(500);
@@ -29,6 +30,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) mounts: &'a [Mount],
     /// Whether it is a program that may listen where it likes.
     pub(super) real_engine: bool,
+    /// Ports of the pod that lead to its sockets.
+    pub(super) forwards: &'a [u16],
 }
 
 /// Watches a running container until it ends, by itself or by order.
@@ -40,6 +43,7 @@ pub(super) async fn attend(
         env,
         mounts,
         real_engine,
+        forwards,
     }: Surroundings<'_>,
     mut stop: watch::Receiver<Stop>,
 ) -> (i32, Option<&'static str>) {
@@ -48,6 +52,11 @@ pub(super) async fn attend(
         let probes = std::pin::pin!(probes(context, index, container, env, mounts));
         let engine = process.id().filter(|_| real_engine);
         let listeners = std::pin::pin!(watch_listeners(context, name, engine));
+        let mut forwarders = JoinSet::new();
+        for port in forwards {
+            let socket = events::socket(&context.directory, *port);
+            forwarders.spawn(events::forward(context.ip, *port, socket));
+        }
         tokio::select! {
             code = process.wait() => Some(code),
             () = stopped(&mut stop) => None,

@@ -22,6 +22,7 @@ pub(super) enum Prepared {
         env: Environment,
         mounts: Vec<Mount>,
         real_engine: bool,
+        forwards: Vec<u16>,
     },
     Skip(String),
     Refused(String),
@@ -42,12 +43,17 @@ pub(super) async fn prepare(
         program: &options.program,
         allow_host_commands: options.allow_host_commands,
         ip: context.ip,
+        directory: &context.directory,
         mounts: &mounts,
     };
     let decided = job::decide(container, &env, around);
     env.map(|value| paths::replace(value, &mounts));
-    let (argv, real_engine) = match decided {
-        Job::Run { argv, real_engine } => (argv, real_engine),
+    let (argv, real_engine, forwards) = match decided {
+        Job::Run {
+            argv,
+            real_engine,
+            forwards,
+        } => (argv, real_engine, forwards),
         Job::Link(from, to) => {
             return Ok(match link(context, &from, &to, &mounts) {
                 Ok(message) => Prepared::Skip(message),
@@ -102,6 +108,7 @@ pub(super) async fn prepare(
         env,
         mounts,
         real_engine,
+        forwards,
     })
 }
 
