@@ -8,6 +8,7 @@
 //! - [`scheduler`]: the decision, and what is noted when a request is sent; [`inflight`]: what is counted meanwhile.
 //! - [`explain`]: the story of a decision; [`reject`]: the answer when there is none.
 //! - [`flow`]: requests that wait in front of a full pool.
+//! - [`report`]: values computed from an answer's token counts.
 //! - [`data`]: what scraped pages say; [`saturation`]: how full a pool is.
 //!
 //! ```
@@ -47,6 +48,7 @@ mod prefix;
 mod profile;
 pub mod random;
 pub mod reject;
+pub mod report;
 pub mod request;
 pub mod saturation;
 pub mod scheduler;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::labels::Selector;
+use crate::report::{Counts, Expression};
 
 /// A kind of plugin with its parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +134,7 @@ pub enum Settings {
     /// Denies sheddable requests by chance, the fuller the likelier.
     ProbabilisticAdmitter(ProbabilisticAdmitter),
     /// Puts a computed value into the metadata of the answer.
-    Reporter(Reporter),
+    Reporter(Box<Reporter>),
     /// Takes the flow's id from the headers of known agents.
     AgentIdentity {
         /// Headers looked at besides the known ones.
@@ -515,16 +516,34 @@ pub struct ProbabilisticAdmitter {
 }
 
 /// Parameters of `request-attribute-reporter`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reporter {
     /// Namespace of the metadata.
     pub namespace: String,
     /// Key in it.
     pub name: String,
-    /// CEL over `usage`.
-    pub expression: String,
-    /// CEL over `usage`: report only when true.
-    pub condition: Option<String>,
+    /// What is reported.
+    pub expression: Expression,
+    /// Reported only when it holds.
+    pub condition: Option<Expression>,
+}
+
+impl Reporter {
+    /// The value to report of an answer with these token counts; 0 and -1 are not reported.
+    #[must_use]
+    pub fn value(&self, counts: &Counts) -> Option<f64> {
+        if self
+            .condition
+            .as_ref()
+            .is_some_and(|condition| !condition.holds(counts))
+        {
+            return None;
+        }
+        let nothing = |value: f64| value.abs() < 0.5 || (value + 1.0).abs() < 0.5;
+        self.expression
+            .value(counts)
+            .filter(|value| !nothing(*value))
+    }
 }
 
 /// Parameters of the sources that ask endpoints.

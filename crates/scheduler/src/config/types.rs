@@ -276,7 +276,9 @@ fn with_parameters(
         "probabilistic-admitter" => {
             Settings::ProbabilisticAdmitter(read::probabilistic(fields, report))
         }
-        "request-attribute-reporter" => Settings::Reporter(read::reporter(fields, report)),
+        "request-attribute-reporter" => {
+            Settings::Reporter(Box::new(read::reporter(fields, report)?))
+        }
         "agent-identity" => Settings::AgentIdentity {
             additional: fields
                 .strings("additionalSessionHeaders", report)

@@ -8,6 +8,7 @@ use crate::config::settings::{
     Approx, FileDiscovery, HttpSource, InFlightLoad, Reporter, SessionIdFrom, TokenProducer,
 };
 use crate::config::types::APPROX;
+use crate::report::Expression;
 
 pub(in crate::config) fn approx(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Approx {
     let auto_tune = fields.bool("autoTune", report).unwrap_or(true);
@@ -76,7 +77,10 @@ pub(in crate::config) fn session_id(
     }
 }
 
-pub(in crate::config) fn reporter(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Reporter {
+pub(in crate::config) fn reporter(
+    fields: &mut Fields<'_>,
+    report: &mut Report<'_>,
+) -> Option<Reporter> {
     let items = fields.list("attributes", report);
     if items.len() != 1 {
         report.error(
@@ -84,32 +88,51 @@ pub(in crate::config) fn reporter(fields: &mut Fields<'_>, report: &mut Report<'
             format!("must have exactly one attribute, has {}", items.len()),
         );
     }
-    let mut out = Reporter {
-        namespace: "envoy.lb".to_owned(),
-        name: String::new(),
-        expression: String::new(),
-        condition: None,
-    };
-    if let Some((item, pointer)) = items.into_iter().next() {
-        let mut item = Fields::new(Some(item), pointer, report);
-        let mut key = item.mapping("key", report);
-        out.namespace = name(&mut key, "namespace", "envoy.lb", report);
-        out.name = name(&mut key, "name", "", report);
-        if out.name.is_empty() {
-            report.error(&key.at("name"), "must be specified");
-        }
-        key.finish(report);
-        out.expression = name(&mut item, "expression", "", report);
-        if out.expression.is_empty() {
-            report.error(&item.at("expression"), "must be specified");
-        }
-        out.condition = item
-            .string("condition", report)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned);
-        item.finish(report);
+    let (item, pointer) = items.into_iter().next()?;
+    let mut item = Fields::new(Some(item), pointer, report);
+    let mut key = item.mapping("key", report);
+    let namespace = name(&mut key, "namespace", "envoy.lb", report);
+    let own = name(&mut key, "name", "", report);
+    if own.is_empty() {
+        report.error(&key.at("name"), "must be specified");
     }
-    out
+    key.finish(report);
+    if !item.has("expression") {
+        report.error(&item.at("expression"), "must be specified");
+    }
+    let value = expression(&mut item, "expression", Expression::number, report);
+    let condition = expression(&mut item, "condition", Expression::condition, report);
+    item.finish(report);
+    Some(Reporter {
+        namespace,
+        name: own,
+        expression: value?,
+        condition,
+    })
+}
+
+fn expression(
+    item: &mut Fields<'_>,
+    field: &'static str,
+    read: fn(&str) -> Result<Expression, String>,
+    report: &mut Report<'_>,
+) -> Option<Expression> {
+    let text = item.string(field, report).filter(|text| !text.is_empty())?;
+    match read(text) {
+        Ok(expression) => {
+            if expression.has_unknown_fields() {
+                report.warn(
+                    &item.at(field),
+                    "asks for a member of usage that no answer has: nothing is reported then",
+                );
+            }
+            Some(expression)
+        }
+        Err(message) => {
+            report.error(&item.at(field), message);
+            None
+        }
+    }
 }
 
 pub(in crate::config) fn http_source(
