@@ -32,6 +32,14 @@ impl Note {
     }
 }
 
+impl Note {
+    /// Whether nothing is wrong, and something could be better.
+    #[must_use]
+    pub fn is_advice(&self) -> bool {
+        self.reason == VERSION
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)

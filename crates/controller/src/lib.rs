@@ -11,6 +11,7 @@ mod configs;
 mod events;
 mod local_models;
 mod lookups;
+mod pickers;
 mod reconcile;
 mod router;
 mod scaling;
@@ -145,6 +146,7 @@ struct Context {
     services: snapshot::Services,
     applied: apply::Memory,
     certificates: certificate::Memory,
+    pickers: pickers::Memory,
     warned: events::Told,
     store: Store<DynamicObject>,
     server: lookups::Server,
@@ -178,6 +180,7 @@ pub async fn run(
         services: snapshot::Services::default(),
         applied: apply::Memory::default(),
         certificates: certificate::Memory::default(),
+        pickers: pickers::Memory::default(),
         warned: events::Told::default(),
         store: store.clone(),
         server: lookups::Server::default(),

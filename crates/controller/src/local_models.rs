@@ -28,7 +28,7 @@ pub(crate) async fn mark(
         return Ok(live);
     }
     // A spec that does not come together has no model.
-    let Ok(combined) = combine::effective(context, &live, settings, pinned)? else {
+    let Ok(combined) = combine::effective(context, &live, settings, pinned).await? else {
         return Ok(live);
     };
     let uri = combined.spec.pointer("/model/uri");

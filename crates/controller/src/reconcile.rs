@@ -26,6 +26,8 @@ struct Observed {
     workloads: Outcome,
     router: router::Observed,
     spec: Option<Value>,
+    /// What the user should hear of the combination.
+    notes: String,
     applied: Vec<Value>,
     live: Vec<Arc<Value>>,
     service_exists: bool,
@@ -61,6 +63,7 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
             }
             return Ok(Action::requeue(AWAITED));
         }
+        combine::forget(context, &live);
         apply::set_finalizer(context, live, false).await?;
         context.services.forget(&id);
         return Ok(Action::await_change());
@@ -179,11 +182,12 @@ async fn work(
 ) -> Result<(), Error> {
     let children = Children::read(&context.cache, service)?;
     let stopped = weir_plan::stopped(service);
-    match combine::effective(context, live, settings, pinned)? {
+    match combine::effective(context, live, settings, pinned).await? {
         Ok(combined) => {
             observed.applied = combined.applied;
             match combined.refused {
                 None => {
+                    observed.notes = combine::tell(context, service, live, &combined.notes).await;
                     observed.presets = Outcome::Done;
                     observed.spec = Some(combined.spec);
                 }
@@ -429,6 +433,7 @@ async fn write_status(
         pinned,
         applied: &observed.applied,
         presets: &observed.presets,
+        notes: &observed.notes,
         workloads: &observed.workloads,
         router: &observed.router.outcome,
         scheduler: &observed.router.scheduler,

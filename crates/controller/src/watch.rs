@@ -11,9 +11,9 @@ use kube::runtime::{WatchStreamExt, watcher as watch_of};
 use kube::{Client, Resource};
 use weir_api::names::{self, Kind, kind, label, value};
 
-use crate::{Context, Options, cache, snapshot};
+use crate::{Context, Options, cache, pickers, snapshot};
 
-type Ref = ObjectRef<DynamicObject>;
+pub(crate) type Ref = ObjectRef<DynamicObject>;
 
 /// Adds every trigger to the controller, and fills the cache on the way.
 pub(crate) fn add(
@@ -24,7 +24,7 @@ pub(crate) fn add(
     for kind in cache::KINDS {
         controller = controller.reconcile_on(follow(context, kind, store.clone()));
     }
-    controller
+    controller.reconcile_on(pickers::follow(context))
 }
 
 /// Where a kind is looked at, and which of its objects.
@@ -200,7 +200,7 @@ fn owner(object: &DynamicObject) -> Option<Ref> {
     Some(service_ref(&owner.name, &object.namespace()?))
 }
 
-fn service_ref(name: &str, namespace: &str) -> Ref {
+pub(crate) fn service_ref(name: &str, namespace: &str) -> Ref {
     ObjectRef::new_with(name, kind::SERVICE.api_resource()).within(namespace)
 }
 

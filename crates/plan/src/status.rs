@@ -101,6 +101,8 @@ pub struct StatusInput<'a> {
     pub applied: &'a [Value],
     /// How combining configs ended.
     pub presets: &'a Outcome,
+    /// What a user should hear of although configs could be combined; empty when there is nothing.
+    pub notes: &'a str,
     /// How applying workloads ended.
     pub workloads: &'a Outcome,
     /// How applying routes ended.
@@ -158,7 +160,7 @@ pub fn status(input: &StatusInput<'_>) -> Value {
     let mut status = base(input);
 
     match input.presets {
-        Outcome::Done => conditions.set_true(condition::PRESETS_COMBINED),
+        Outcome::Done => conditions.set(condition::PRESETS_COMBINED, "True", "", input.notes),
         Outcome::Failed(failure) if failure.reason == reason::VALIDATION_UNAVAILABLE => {
             conditions.set(
                 failure.condition,

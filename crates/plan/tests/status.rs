@@ -84,6 +84,7 @@ fn of(world: &World) -> Value {
         pinned: &pinned,
         applied: &[],
         presets: &world.presets,
+        notes: "",
         workloads: &world.workloads,
         router: &world.router,
         live: &live,

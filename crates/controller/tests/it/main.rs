@@ -11,6 +11,7 @@ mod configs;
 mod exact;
 mod group;
 mod models;
+mod pickers;
 mod samples;
 mod scheduler;
 mod shapes;
