@@ -55,11 +55,12 @@ async fn dry_run(cluster: &weir_testkit::Cluster, case: &str, objects: &[Value])
     let mut accepted = 0;
     for object in objects {
         let case = format!("{case}: {} {}", object["kind"], object["metadata"]["name"]);
-        let api: Api<DynamicObject> = Api::namespaced_with(
-            cluster.client.clone(),
-            &cluster.namespace,
-            &resource(object),
-        );
+        let (client, resource) = (cluster.client.clone(), resource(object));
+        let api: Api<DynamicObject> = if object["metadata"]["namespace"].is_string() {
+            Api::namespaced_with(client, &cluster.namespace, &resource)
+        } else {
+            Api::all_with(client, &resource)
+        };
         let name = object["metadata"]["name"].as_str().unwrap();
         match api.patch(name, &params, &Patch::Apply(object)).await {
             Ok(_) => accepted += 1,

@@ -89,11 +89,11 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
-/// The objects that run a sample in a namespace.
+/// All objects of a sample in a namespace.
 #[allow(dead_code, reason = "not every user of this file plans")]
 pub(crate) fn planned(sample: &Sample, namespace: &str) -> Result<Vec<Value>, String> {
     let (identity, spec) = sample.effective(namespace)?;
-    weir_plan::workloads(&identity, &spec, &facts()).map_err(|error| error.to_string())
+    weir_plan::desired(&identity, &spec, &facts()).map_err(|error| error.to_string())
 }
 
 /// A certificate in form only.
