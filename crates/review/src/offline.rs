@@ -257,7 +257,11 @@ impl<'d> Offline<'d> {
         });
         let objects = weir_plan::desired(&identity, spec, &facts)?;
         let planned = |kind: Kind| objects.iter().any(|object| object["kind"] == kind.kind);
-        let served = |kind: Kind| self.given.api_versions.contains(&kind.api_version());
+        let served = |kind: Kind| {
+            // Claim templates are built in, since Kubernetes 1.34.
+            kind == kind::RESOURCE_CLAIM_TEMPLATE
+                || self.given.api_versions.contains(&kind.api_version())
+        };
         let lacking = weir_plan::not_served(spec, planned(kind::HTTP_ROUTE), served)
             .or_else(|| weir_plan::workloads_not_served(&objects, served));
         match lacking {

@@ -10,6 +10,7 @@ mod certificates;
 mod configs;
 mod exact;
 mod group;
+mod lookups;
 mod models;
 mod pickers;
 mod samples;

@@ -322,6 +322,49 @@ impl World {
         }
     }
 
+    /// Whether the API server is the real one, which has everything.
+    pub(crate) fn is_real(&self) -> bool {
+        self.cluster.real
+    }
+
+    /// Waits for an event whose message contains a text.
+    pub(crate) async fn until_event(&self, service: &str, text: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let events = self.events(service).await;
+            let says = |event: &Value| event["message"].as_str().is_some_and(|m| m.contains(text));
+            if events.iter().any(says) {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no event {text:?}: {events:?}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Changes an object in another namespace.
+    pub(crate) async fn patch_in(&self, namespace: &str, kind: Kind, name: &str, patch: Value) {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &kind.api_resource());
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// Makes the account of pods that name none, where no controller does.
+    pub(crate) async fn make_default_account(&self) {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"},
+        });
+        let params = PatchParams::apply("test").force();
+        self.api(kind::SERVICE_ACCOUNT)
+            .patch("default", &params, &Patch::Apply(account))
+            .await
+            .unwrap();
+    }
+
     /// Serves claim templates where the store has none of its own.
     pub(crate) async fn install_claims(&self) {
         if !self.cluster.real {

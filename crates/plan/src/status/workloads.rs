@@ -162,17 +162,30 @@ pub fn workload_failure(spec: &Value, error: &Error) -> Failure {
     Failure::of_workload(grouped, error.to_string())
 }
 
-/// Names the kind of a planned workload that the cluster does not have.
+/// Kinds beyond every cluster's own that workloads may need, and where they come from.
+const INSTALLED: [(Kind, &str); 2] = [
+    (
+        kind::LEADER_WORKER_SET,
+        "install the LeaderWorkerSet operator",
+    ),
+    (
+        kind::RESOURCE_CLAIM_TEMPLATE,
+        "it comes with Kubernetes 1.34, or remove the service's device claim annotations",
+    ),
+];
+
+/// Names the kind of a planned object of the workloads that the cluster does not have.
 #[must_use]
 pub fn workloads_not_served(objects: &[Value], served: impl Fn(Kind) -> bool) -> Option<Failure> {
-    let kind = kind::LEADER_WORKER_SET;
-    let planned = objects.iter().any(|object| object["kind"] == kind.kind);
-    (planned && !served(kind)).then(|| {
-        let message = format!(
-            "this cluster does not serve {} of {}: install the LeaderWorkerSet operator",
-            kind.kind,
-            kind.api_version()
-        );
-        Failure::of_workload(true, message)
-    })
+    let planned = |kind: Kind| objects.iter().any(|object| object["kind"] == kind.kind);
+    let (kind, remedy) = INSTALLED
+        .into_iter()
+        .find(|(kind, _)| planned(*kind) && !served(*kind))?;
+    let message = format!(
+        "this cluster does not serve {} of {}: {remedy}",
+        kind.kind,
+        kind.api_version()
+    );
+    let grouped = !planned(kind::DEPLOYMENT);
+    Some(Failure::of_workload(grouped, message))
 }
