@@ -1,7 +1,7 @@
 //! Which routes attach to which listeners: pure, from objects to the routing table and to what the status
 //! has to say about it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::hosts::HostPattern;
 use crate::objects::{
     GROUP, Gateway, GatewayClass, HttpRoute, InferencePool, LabelSelector, Listener, ParentRef,
 };
-use crate::table::{Entry, Rule, Table};
+use crate::table::{Entry, Rule, Table, Target};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -109,8 +109,8 @@ pub struct PoolView {
     pub selector: LabelSelector,
     /// Ports of the engines.
     pub ports: Vec<u16>,
-    /// Service of the picker.
-    pub picker: Option<String>,
+    /// Service of the picker, and its port.
+    pub picker: Option<(String, u16)>,
     /// Whether any ready endpoint will do when there is no picker.
     pub fail_open: bool,
 }
@@ -124,6 +124,9 @@ pub struct Routing {
     pub pools: HashMap<Key, PoolView>,
 }
 
+/// Port of pickers that name none.
+const PICKER_PORT: u16 = 9002;
+
 /// The outcome.
 #[derive(Debug, Default)]
 pub struct Model {
@@ -133,6 +136,8 @@ pub struct Model {
     pub gateways: BTreeMap<Key, Vec<ListenerReport>>,
     /// Parents of each route.
     pub routes: BTreeMap<Key, Vec<ParentReport>>,
+    /// Gateways from which each pool is reached.
+    pub pools: BTreeMap<Key, BTreeSet<Key>>,
 }
 
 /// Attaches routes and builds the table.
@@ -144,6 +149,7 @@ pub fn attach(world: &World, services: &dyn Services) -> Model {
         .map(|(key, gateway)| (key.clone(), listeners(gateway)))
         .collect();
     let mut routes = BTreeMap::new();
+    let mut reached: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
     let mut entries = Vec::new();
     for (key, route) in &world.routes {
         let converted = convert::rules(key, route, world, services);
@@ -155,6 +161,14 @@ pub fn attach(world: &World, services: &dyn Services) -> Model {
                 None => attach_parent(key, route, parent, world, &mut gateways, &mut hosts),
             };
             if let Some(accepted) = applies(parent).then_some(accepted) {
+                if accepted.holds {
+                    for pool in pools_of(&converted.rules) {
+                        reached
+                            .entry(pool)
+                            .or_default()
+                            .insert(gateway_of(key, parent));
+                    }
+                }
                 parents.push(ParentReport {
                     parent: parent_value(parent),
                     accepted,
@@ -184,7 +198,27 @@ pub fn attach(world: &World, services: &dyn Services) -> Model {
         }),
         gateways,
         routes,
+        pools: reached,
     }
+}
+
+/// The Gateway that a route's parent is.
+fn gateway_of(route: &Key, parent: &ParentRef) -> Key {
+    (
+        parent.namespace.clone().unwrap_or_else(|| route.0.clone()),
+        parent.name.clone(),
+    )
+}
+
+/// The pools that rules send to.
+fn pools_of(rules: &[(Arc<Rule>, Vec<crate::table::Match>)]) -> impl Iterator<Item = Key> {
+    rules
+        .iter()
+        .flat_map(|(rule, _)| &rule.backends)
+        .filter_map(|backend| match &backend.target {
+            Target::Pool { namespace, name } => Some((namespace.clone(), name.clone())),
+            _ => None,
+        })
 }
 
 fn push_entries(
@@ -220,7 +254,10 @@ fn pool_view(pool: &InferencePool) -> PoolView {
             .iter()
             .map(|port| port.number)
             .collect(),
-        picker: picker.map(|picker| picker.name.clone()),
+        picker: picker.map(|picker| {
+            let port = picker.port.as_ref().map_or(PICKER_PORT, |port| port.number);
+            (picker.name.clone(), port)
+        }),
         fail_open: picker.is_none_or(|picker| picker.failure_mode.as_deref() == Some("FailOpen")),
     }
 }
@@ -313,10 +350,7 @@ fn attach_parent(
     reports: &mut BTreeMap<Key, Vec<ListenerReport>>,
     hosts: &mut Vec<HostPattern>,
 ) -> Verdict {
-    let gateway_key = (
-        parent.namespace.clone().unwrap_or_else(|| key.0.clone()),
-        parent.name.clone(),
-    );
+    let gateway_key = gateway_of(key, parent);
     let (Some(gateway), Some(reports)) = (
         world.gateways.get(&gateway_key),
         reports.get_mut(&gateway_key),

@@ -9,7 +9,7 @@
 //! - [`objects`]: what is read of Gateway API objects.
 //! - [`attach`]: which routes attach to which listeners.
 //! - [`table`]: the routing table.
-//! - [`serve`]: one request.
+//! - [`serve`]: one request; `picker`: endpoint pickers are asked over ext_proc.
 //! - [`status`]: what is written back.
 //! - [`defaults`]: the objects a machine of its own begins with.
 //! - [`run()`]: all of it together.
@@ -19,6 +19,7 @@ mod convert;
 pub mod defaults;
 pub mod hosts;
 pub mod objects;
+mod picker;
 mod run;
 pub mod serve;
 pub mod status;

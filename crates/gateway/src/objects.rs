@@ -369,6 +369,8 @@ pub struct TargetPort {
 pub struct PickerRef {
     /// Service of the picker.
     pub name: String,
+    /// Port of the Service.
+    pub port: Option<TargetPort>,
     /// `FailClose` (also when absent) or `FailOpen`.
     pub failure_mode: Option<String>,
 }

@@ -370,12 +370,13 @@ fn timeless(status: &Value) -> Value {
 }
 
 async fn write_one(client: &Client, write: &Write) -> Result<(), kube::Error> {
-    let (kind, plural) = match write.kind {
-        Kind::Class => ("GatewayClass", "gatewayclasses"),
-        Kind::Gateway => ("Gateway", "gateways"),
-        Kind::Route => ("HTTPRoute", "httproutes"),
+    let (group, kind, plural) = match write.kind {
+        Kind::Class => (GROUP, "GatewayClass", "gatewayclasses"),
+        Kind::Gateway => (GROUP, "Gateway", "gateways"),
+        Kind::Route => (GROUP, "HTTPRoute", "httproutes"),
+        Kind::Pool => (POOL_GROUPS[0], "InferencePool", "inferencepools"),
     };
-    let kind = resource(GROUP, "v1", kind, plural);
+    let kind = resource(group, "v1", kind, plural);
     let api: Api<DynamicObject> = if write.key.0.is_empty() {
         Api::all_with(client.clone(), &kind)
     } else {

@@ -1,5 +1,7 @@
 //! One request: host rule, route, shield, backend, and the answer streamed back.
 
+mod pool;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,7 @@ use weir_runtime::http::Peer;
 
 use crate::attach::Routing;
 use crate::hosts::{host_of, is_local};
+use crate::picker::Pickers;
 use crate::table::{Backend, PathMatch, RedirectTo, RequestView, Rule, Target, rewrite_path};
 
 /// Most bytes of a body that has to be looked at before it may go on.
@@ -33,6 +36,7 @@ pub struct Server {
     routing: ArcSwap<Routing>,
     endpoints: EndpointSets,
     client: Client,
+    pickers: Pickers,
     /// Whether only hosts that are known may be asked for.
     loopback: bool,
     in_flight: Arc<AtomicUsize>,
@@ -68,6 +72,7 @@ impl Server {
             routing: ArcSwap::new(Arc::new(Routing::default())),
             endpoints,
             client,
+            pickers: Pickers::default(),
             loopback: listen.ip().is_loopback(),
             in_flight: Arc::new(AtomicUsize::new(0)),
             held: Arc::new(tokio::sync::Semaphore::new(MAX_HELD)),
@@ -177,80 +182,77 @@ impl Server {
                 format!("HTTPRoute {} has no backend for this request; give it backendRefs with a weight", rule.route),
             )
         })?;
-        let upstreams = self.upstreams(&routing, &rule, backend)?;
-        let request = self.prepare(request, &rule, &matched).await?;
-        let answer = self
-            .client
-            .forward_any(request, &upstreams, rule.timeout)
-            .await;
-        let mut response = answer.map_err(|error| {
-            let mut problem = Problem::from(&error);
-            problem.message = format!("HTTPRoute {}: {}", rule.route, problem.message);
-            problem
-        })?;
+        let mut response = match &backend.target {
+            Target::Pool { namespace, name } => {
+                let request = self.prepare(request, &rule, &matched).await?;
+                let pool = (namespace.as_str(), name.as_str());
+                Box::pin(self.to_pool(&routing, &rule, backend, pool, request)).await?
+            }
+            target => {
+                let upstreams = self.upstreams(target, &rule, backend)?;
+                let request = self.prepare(request, &rule, &matched).await?;
+                self.forward(&rule, request, &upstreams).await?
+            }
+        };
         rule.response_headers.apply(response.headers_mut());
         Ok(response)
     }
 
-    /// Returns the addresses to try, in the order of the round.
+    /// Sends a request to the first of `upstreams` that takes it.
+    async fn forward(
+        &self,
+        rule: &Rule,
+        request: Request<Body>,
+        upstreams: &[SocketAddr],
+    ) -> Result<Response<Body>, Problem> {
+        let answer = self
+            .client
+            .forward_any(request, upstreams, rule.timeout)
+            .await;
+        answer.map_err(|error| {
+            let mut problem = Problem::from(&error);
+            problem.message = format!("HTTPRoute {}: {}", rule.route, problem.message);
+            problem
+        })
+    }
+
+    /// Returns the addresses of a Service to try, in the order of the round.
     fn upstreams(
         &self,
-        routing: &Routing,
+        target: &Target,
         rule: &Rule,
         backend: &Backend,
     ) -> Result<Vec<SocketAddr>, Problem> {
-        match &backend.target {
-            Target::Invalid(why) => Err(Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                format!(
-                    "HTTPRoute {}: {why}; create it or correct the route",
-                    rule.route
-                ),
-            )),
+        let (namespace, name, port) = match target {
             Target::Service {
                 namespace,
                 name,
                 port,
-            } => {
-                let ready = self.endpoints.ready(namespace, name, *port);
-                if ready.is_empty() {
-                    return Err(Problem::unavailable(format!(
-                        "HTTPRoute {}: Service {namespace}/{name} port {port} has no ready endpoint; `kubectl -n {namespace} get pods` shows what is not ready",
+            } => (namespace, name, *port),
+            Target::Invalid(why) => {
+                return Err(Problem::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "server_error",
+                    format!(
+                        "HTTPRoute {}: {why}; create it or correct the route",
                         rule.route
-                    )));
-                }
-                Ok(round(&ready, &backend.round))
+                    ),
+                ));
             }
             Target::Pool { namespace, name } => {
-                let pool = routing.pools.get(&(namespace.clone(), name.clone()));
-                let pool = pool.ok_or_else(|| {
-                    Problem::unavailable(format!("InferencePool {namespace}/{name} is gone"))
-                })?;
-                if !pool.fail_open {
-                    let picker = pool.picker.as_deref().unwrap_or("(none)");
-                    return Err(Problem::unavailable(format!(
-                        "InferencePool {namespace}/{name}: its endpoint picker {namespace}/{picker} does not answer and its failure mode is FailClose; start the picker or set failureMode FailOpen"
-                    )));
-                }
-                let snapshot = self.endpoints.snapshot();
-                let ready: Vec<SocketAddr> = snapshot
-                    .pods(namespace)
-                    .filter(|pod| pod.ready && pool.selector.matches(&pod.labels))
-                    .flat_map(|pod| {
-                        pool.ports
-                            .iter()
-                            .map(|port| SocketAddr::new(pod.address, *port))
-                    })
-                    .collect();
-                if ready.is_empty() {
-                    return Err(Problem::unavailable(format!(
-                        "InferencePool {namespace}/{name} has no ready pod; `kubectl -n {namespace} get pods` shows what is not ready"
-                    )));
-                }
-                Ok(round(&ready, &backend.round))
+                return Err(Problem::unavailable(format!(
+                    "InferencePool {namespace}/{name} is no Service"
+                )));
             }
+        };
+        let ready = self.endpoints.ready(namespace, name, port);
+        if ready.is_empty() {
+            return Err(Problem::unavailable(format!(
+                "HTTPRoute {}: Service {namespace}/{name} port {port} has no ready endpoint; `kubectl -n {namespace} get pods` shows what is not ready",
+                rule.route
+            )));
         }
+        Ok(round(&ready, &backend.round))
     }
 
     /// Makes of a client's request the one for the engine.

@@ -1,12 +1,13 @@
-//! Status of GatewayClasses, Gateways and HTTPRoutes: pure, from reports to the status that has to be
+//! Status of GatewayClasses, Gateways, HTTPRoutes and InferencePools: pure, from reports to the status that has to be
 //! written, or nothing when it is there already.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
 use crate::attach::{Key, ListenerReport, Model, ParentReport, Verdict, World};
-use crate::objects::{GROUP, Gateway, GatewayClass, HttpRoute};
+use crate::objects::{GROUP, Gateway, GatewayClass, HttpRoute, InferencePool};
 
 pub use weir_api::names::GATEWAY_CONTROLLER as CONTROLLER;
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Gateway,
     /// HTTPRoute.
     Route,
+    /// InferencePool.
+    Pool,
 }
 
 /// A status to write.
@@ -77,6 +80,16 @@ pub fn writes(world: &World, model: &Model, published: SocketAddr, now: &str) ->
             key,
             &route.metadata.resource_version,
             route_status(route, reports, now),
+        );
+    }
+    let none = BTreeSet::new();
+    for (key, pool) in &world.pools {
+        let gateways = model.pools.get(key).unwrap_or(&none);
+        push(
+            Kind::Pool,
+            key,
+            &pool.metadata.resource_version,
+            pool_status(pool, gateways, now),
         );
     }
     out
@@ -240,6 +253,46 @@ pub fn route_status(route: &HttpRoute, reports: &[ParentReport], now: &str) -> O
         return None;
     }
     changed(&route.status, json!({"parents": parents}))
+}
+
+/// Returns the status of a pool that is reached from `gateways`. Parents that other controllers wrote are kept.
+#[must_use]
+pub fn pool_status(pool: &InferencePool, gateways: &BTreeSet<Key>, now: &str) -> Option<Value> {
+    let none = Vec::new();
+    let old = pool.status["parents"].as_array().unwrap_or(&none);
+    let (mine, others): (Vec<&Value>, Vec<&Value>) = old
+        .iter()
+        .partition(|parent| parent["controllerName"] == CONTROLLER);
+    let mut parents: Vec<Value> = others.into_iter().cloned().collect();
+    for (namespace, name) in gateways {
+        let parent = json!({
+            "group": GROUP, "kind": "Gateway", "name": name, "namespace": namespace,
+        });
+        let empty = Value::Null;
+        let before = mine
+            .iter()
+            .find(|known| known["parentRef"] == parent)
+            .map_or(&empty, |known| &known["conditions"]);
+        let wanted = [
+            (
+                "Accepted",
+                Verdict::yes("Accepted", "Requests go through its picker"),
+            ),
+            (
+                "ResolvedRefs",
+                Verdict::yes("ResolvedRefs", "All references are resolved"),
+            ),
+        ];
+        parents.push(json!({
+            "parentRef": parent,
+            "controllerName": CONTROLLER,
+            "conditions": conditions(before, &wanted, pool.metadata.generation, now),
+        }));
+    }
+    if parents.is_empty() && old.is_empty() {
+        return None;
+    }
+    changed(&pool.status, json!({"parents": parents}))
 }
 
 /// Merges `wanted` into the conditions that are there: others stay, and the time of one that keeps its

@@ -134,6 +134,7 @@ fn written_once_and_others_kept() {
             Kind::Class => &mut world.classes.get_mut(&write.key).unwrap().status,
             Kind::Gateway => &mut world.gateways.get_mut(&write.key).unwrap().status,
             Kind::Route => &mut world.routes.get_mut(&write.key).unwrap().status,
+            Kind::Pool => &mut world.pools.get_mut(&write.key).unwrap().status,
         };
         *status = write.status;
     }
