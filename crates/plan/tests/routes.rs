@@ -324,7 +324,16 @@ fn what_is_referred_to_and_missing_is_named() {
     let orphan = json!({"metadata": {"namespace": "demo", "name": "r2"}, "spec": {}});
     let refs = json!({"gateway": {"refs": [{"name": "g1"}, {"name": "g2", "namespace": "infra"}]}});
     let of_routes = json!({"route": {"http": {"refs": [{"name": "r1"}, {"name": "r2"}]}}});
-    let table: [(&str, Value, Option<&Value>, Vec<Value>, &str, &str); 5] = [
+    /// What is missing; the router's spec; managed route; routes that exist; condition and message.
+    type Row<'a> = (
+        &'a str,
+        Value,
+        Option<&'a Value>,
+        Vec<Value>,
+        &'a str,
+        &'a str,
+    );
+    let table: [Row<'_>; 5] = [
         (
             "gateways",
             refs,
