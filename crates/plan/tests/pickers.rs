@@ -432,6 +432,7 @@ fn pool_condition(
         service_exists: true,
         pods: &[],
         scheduler: &observed,
+        notes: "",
         group: None,
         planned_route: None,
         routes: &[],
