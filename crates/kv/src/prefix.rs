@@ -4,12 +4,14 @@
 //! blocks:   hash -> [(server, node), …]         one look-up a block, however many servers there are
 //! servers:  slot -> nodes in order of last use   (a list inside a vector: node = hash, newer, older)
 //! ```
+//! The hashes come from what clients send: the table spreads them by a secret, so that nobody can make it slow.
+//!
 //! Learning a block moves it to the front of its server's list, and the oldest falls out when the list is full. A
 //! look-up changes nothing.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
+use ahash::RandomState;
 use smallvec::SmallVec;
 
 use crate::hash::BlockHash;
@@ -21,7 +23,7 @@ pub struct ServerKey(pub u64);
 /// What is believed to be cached where.
 #[derive(Debug, Default)]
 pub struct PrefixIndex {
-    blocks: HashMap<u64, Holders, BuildHasherDefault<AlreadyHashed>>,
+    blocks: HashMap<u64, Holders, RandomState>,
     servers: Vec<Server>,
     by_key: HashMap<ServerKey, u32>,
     free: Vec<u32>,
@@ -58,10 +60,8 @@ struct Node {
     older: u32,
 }
 
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
+/// Most blocks remembered of a server, whatever it reports.
+const MAX_CAPACITY: usize = 1_000_000;
 /// No node.
 const NONE: u32 = u32::MAX;
 
@@ -145,7 +145,7 @@ impl PrefixIndex {
         }
         let server = Server {
             key,
-            capacity: capacity.clamp(1, NONE as usize - 1),
+            capacity: capacity.clamp(1, MAX_CAPACITY),
             nodes: Vec::new(),
             newest: NONE,
             oldest: NONE,
@@ -175,11 +175,7 @@ impl PrefixIndex {
         }
     }
 
-    fn drop_holder(
-        blocks: &mut HashMap<u64, Holders, BuildHasherDefault<AlreadyHashed>>,
-        hash: u64,
-        slot: u32,
-    ) {
+    fn drop_holder(blocks: &mut HashMap<u64, Holders, RandomState>, hash: u64, slot: u32) {
         if let Some(holders) = blocks.get_mut(&hash) {
             holders.retain(|holder| holder.server != slot);
             if holders.is_empty() {
@@ -286,22 +282,6 @@ impl Server {
 
 fn same_servers(a: &Holders, b: &Holders) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.server == b.server)
-}
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 #[cfg(test)]

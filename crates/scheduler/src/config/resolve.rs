@@ -68,7 +68,10 @@ pub(super) fn resolve(
             "there is no data source: bind one in `sources` or leave `injectDefaults` on",
         );
     }
-    let notices = notices(&plugins.list);
+    let mut notices = notices(&plugins.list);
+    if flow.eviction {
+        notices.push("flowControl.enableEviction has no effect in this build: running requests are not stopped".to_owned());
+    }
     Some(Config {
         plugins: plugins.list,
         profiles,

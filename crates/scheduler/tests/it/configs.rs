@@ -313,6 +313,7 @@ fn the_effective_configuration_is_one_that_loads() {
         SELECTIVE,
         PRECISE,
         TIERED,
+        FLOW,
         PREDICTED,
         ENCODE,
         CONTEXT_LENGTH,
@@ -321,21 +322,22 @@ fn the_effective_configuration_is_one_that_loads() {
         let first = config(text);
         let effective = first.effective().to_string();
         let again = config(&effective);
+        let sections = [
+            "schedulingProfiles",
+            "dataLayer",
+            "flowControl",
+            "requestHandler",
+        ];
+        for section in sections {
+            assert_eq!(again.effective()[section], first.effective()[section]);
+        }
         let names = |config: &Config| {
             let mut names: Vec<_> = config.plugins.iter().map(|p| p.name.clone()).collect();
             names.sort_unstable();
             names
         };
         assert_eq!(names(&again), names(&first));
-        assert_eq!(again.profiles.len(), first.profiles.len());
-        assert_eq!(
-            again.effective()["schedulingProfiles"],
-            first.effective()["schedulingProfiles"]
-        );
-        assert_eq!(
-            again.effective()["dataLayer"],
-            first.effective()["dataLayer"]
-        );
+        assert_eq!(again.flow, first.flow);
     }
 }
 

@@ -13,6 +13,7 @@ mod flights;
 mod formulas;
 mod handlers;
 mod learning;
+mod manifests;
 mod pool;
 mod properties;
 mod recorded;
