@@ -76,6 +76,37 @@ impl ProfileStory {
             "scores": scores,
             "picker": self.picker,
             "picked": ids(&self.picked),
+            "reason": self.reason(),
         })
+    }
+
+    /// Why the first one was taken.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let Some(first) = self.picked.first() else {
+            return "no endpoint passed the filters".to_owned();
+        };
+        if self.scored.len() == 1 {
+            return "the only one that passed the filters".to_owned();
+        }
+        let place = self.scored.iter().position(|id| id == first);
+        let Some(own) = place.and_then(|place| self.totals.get(place)) else {
+            return "it was scored".to_owned();
+        };
+        let best = self
+            .totals
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        let equals = self.totals.iter().filter(|total| *total >= own).count();
+        if *own < best {
+            return format!("drawn with a total of {own:.4}; the highest is {best:.4}");
+        }
+        if equals > 1 {
+            return format!("drawn among {equals} with a total of {own:.4}");
+        }
+        let others = self.totals.iter().filter(|total| *total < own);
+        let next = others.copied().fold(f64::NEG_INFINITY, f64::max);
+        format!("the highest total, {own:.4}; the next is {next:.4}")
     }
 }

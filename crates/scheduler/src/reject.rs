@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::explain::Explain;
+
 /// Code word of an error, each with its HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -89,7 +91,7 @@ impl DropReason {
 }
 
 /// A request that is answered by us.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {
     /// Decides the status.
     pub code: Code,
@@ -97,6 +99,8 @@ pub struct Rejection {
     pub message: Cow<'static, str>,
     /// Value of the drop-reason header, if the answer has one.
     pub dropped: Option<DropReason>,
+    /// How it came to that, when a story was asked for.
+    pub story: Option<Box<Explain>>,
 }
 
 impl Rejection {
@@ -107,6 +111,7 @@ impl Rejection {
             code,
             message: message.into(),
             dropped: None,
+            story: None,
         }
     }
 
@@ -114,6 +119,13 @@ impl Rejection {
     #[must_use]
     pub fn because(mut self, reason: DropReason) -> Self {
         self.dropped = Some(reason);
+        self
+    }
+
+    /// The same with the story of the decision, if there is one.
+    #[must_use]
+    pub(crate) fn told(mut self, story: Option<Explain>) -> Self {
+        self.story = story.map(Box::new);
         self
     }
 

@@ -243,8 +243,12 @@ impl Scheduler {
                             .collect::<Vec<_>>(),
                     );
                 }
-            })?;
+            });
         let explain = work.explain.take();
+        let runs = match runs {
+            Ok(runs) => runs,
+            Err(rejection) => return Err(rejection.told(explain)),
+        };
         let outcome = self.outcome(&context, &runs, scored, explain);
         Ok(outcome.keep(snapshot, loan))
     }

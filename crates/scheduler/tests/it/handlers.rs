@@ -40,6 +40,9 @@ fn every_request_is_split_where_a_prefill_worker_is() {
 
     let no_decode = pool(&[make("p1").role("prefill")]);
     let rejection = try_decide(&scheduler, &LlmRequest::default(), &no_decode, 1).unwrap_err();
+    let story = rejection.story.as_ref().unwrap();
+    assert_eq!(&*story.profiles[0].filters[0].1[0], "ns/p1");
+    assert_eq!(story.profiles[0].reason(), "no endpoint passed the filters");
     assert_eq!(rejection.code, Code::ResourceExhausted);
     assert_eq!(rejection.dropped, Some(DropReason::Saturated));
     assert_eq!(
@@ -297,6 +300,13 @@ fn a_story_is_told_when_asked_for() {
         "active-request-scorer"
     );
     assert_eq!(json["reasons"][0], "prefill runs elsewhere: always");
+    let reason = decode.reason();
+    assert!(
+        reason.starts_with("drawn among 2 with a total of "),
+        "{reason}"
+    );
+    let prefill = story.profiles[1].reason();
+    assert_eq!(prefill, "the highest total, 4.0000; the next is 2.0000");
     let request = LlmRequest::default();
     let silent = scheduler.schedule(&request, &workers(), &Candidates::All, Ask::default());
     let silent = silent.unwrap();
