@@ -146,3 +146,10 @@ proptest! {
         assert_eq!(found(&index, &asked), expected);
     }
 }
+
+#[test]
+fn a_block_takes_little_memory() {
+    // Table entry and list node of a block on one or two servers.
+    assert!(size_of::<(u64, Holders)>() <= 40);
+    assert_eq!(size_of::<Node>(), 16);
+}
