@@ -163,6 +163,18 @@ schedulingProfiles:
   - pluginRef: max-score-picker
 ";
 
+impl Plugin {
+    /// Its type as the metrics have it.
+    #[must_use]
+    pub fn metric_type(&self) -> &str {
+        match self.kind.as_str() {
+            "decode-filter" | "prefill-filter" | "encode-filter" => "by-label",
+            "prefill-header-handler" => "disagg-headers-handler",
+            kind => kind,
+        }
+    }
+}
+
 impl Config {
     /// Reads a document; an empty text is the default configuration. `source` is the name of the file for messages.
     ///

@@ -1,7 +1,10 @@
 //! Profile handlers: which profiles run, and which result is the primary one.
 
+use std::fmt;
+
 use crate::config::settings::{Disagg, PrefixDecider};
 use crate::context::Context;
+use crate::probe::{ExtensionPoint, timed};
 use crate::profile::{Picked, Profile, Work};
 use crate::reject::Rejection;
 
@@ -21,6 +24,8 @@ pub(crate) enum Handler {
 /// What a disaggregating handler works with.
 #[derive(Debug)]
 pub(crate) struct Stages {
+    /// Which plugin it is.
+    pub(crate) plugin: usize,
     pub(crate) settings: Disagg,
     pub(crate) decode: Option<usize>,
     pub(crate) prefill: Option<usize>,
@@ -47,25 +52,54 @@ pub(crate) struct Runs {
     pub(crate) picked: Vec<(usize, Picked)>,
 }
 
+/// Why a stage runs elsewhere or not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Why {
+    Always,
+    Media(usize),
+    Tokens {
+        prompt: u64,
+        cached: u64,
+        threshold: u64,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Media(count) => write!(f, "{count} media items"),
+            Self::Tokens {
+                prompt,
+                cached,
+                threshold,
+            } => write!(
+                f,
+                "{prompt} prompt tokens, {cached} cached, threshold {threshold}"
+            ),
+        }
+    }
+}
+
 impl Decider {
     /// Whether the stage runs elsewhere, given where the request is decoded; and why.
-    pub(crate) fn decide(&self, context: &Context<'_>, decode: u32) -> (bool, String) {
+    pub(crate) fn decide(&self, context: &Context<'_>, decode: u32) -> (bool, Why) {
         match self {
-            Self::Always => (true, "always".to_owned()),
+            Self::Always => (true, Why::Always),
             Self::Media => {
-                let any = !context.request.media.is_empty();
-                (any, format!("{} media items", context.request.media.len()))
+                let count = context.request.media.len();
+                (count > 0, Why::Media(count))
             }
             Self::Prefix { settings, prefix } => {
                 let found = context.matches[*prefix].at(decode);
                 let prompt = context.prompt_tokens;
                 let cached = found.cached_tokens();
-                let decision = settings.decide(prompt, found.total > 0, cached);
-                let why = format!(
-                    "{prompt} prompt tokens, {cached} cached, threshold {}",
-                    settings.non_cached
-                );
-                (decision, why)
+                let why = Why::Tokens {
+                    prompt,
+                    cached,
+                    threshold: settings.non_cached,
+                };
+                (settings.decide(prompt, found.total > 0, cached), why)
             }
         }
     }
@@ -210,11 +244,16 @@ impl Stages {
         candidates: &[u32],
         work: &mut Work<'_>,
     ) {
+        let (decision, why) = timed(
+            work.probe,
+            ExtensionPoint::ProfilePicker,
+            self.plugin,
+            || decider.decide(context, decode),
+        );
         if work.explain.is_some() {
-            let (decision, why) = decider.decide(context, decode);
-            note(work, name, decision, &why);
+            note(work, name, decision, &why.to_string());
         }
-        if decider.decide(context, decode).0 {
+        if decision {
             runs.add(profile, profiles, context, candidates, work);
         }
     }

@@ -38,6 +38,8 @@ struct Share {
 /// A load producer of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadProducer {
+    /// Which plugin it is.
+    pub(crate) plugin: usize,
     pub(crate) settings: InFlightLoad,
     /// Which of an endpoint's token counters is its.
     pub(crate) index: usize,

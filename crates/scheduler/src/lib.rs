@@ -6,6 +6,7 @@
 //! - [`config`]: `EndpointPickerConfig`, read and completed.
 //! - [`endpoint`]: endpoints and their load; [`request`]: what of a request counts; [`subset`]: candidates.
 //! - [`scheduler`]: the decision, and what is noted when a request is sent; [`inflight`]: what is counted meanwhile.
+//! - [`probe`]: how long each plugin takes.
 //! - [`explain`]: the story of a decision; [`reject`]: the answer when there is none.
 //! - [`flow`]: requests that wait in front of a full pool.
 //! - [`report`]: values computed from an answer's token counts.
@@ -45,6 +46,7 @@ pub mod inflight;
 pub mod labels;
 mod pick;
 mod prefix;
+pub mod probe;
 mod profile;
 pub mod random;
 pub mod reject;
@@ -61,6 +63,7 @@ pub use context::{Prediction, PrefixMatch};
 pub use endpoint::{Adapters, Endpoint, EndpointLoad, Labels, Live, Role, Snapshot};
 pub use explain::Explain;
 pub use inflight::Account;
+pub use probe::{ExtensionPoint, Probe};
 pub use random::Random;
 pub use reject::{Code, DropReason, Rejection};
 pub use request::{Headers, LlmRequest, Media, Prompt};

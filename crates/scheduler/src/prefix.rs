@@ -3,6 +3,7 @@
 use parking_lot::RwLock;
 use weir_kv::{BlockHash, Chain, Hits, PrefixIndex, ServerKey};
 
+use crate::config::Plugin;
 use crate::config::settings::Approx;
 use crate::context::{Columns, Matches};
 use crate::endpoint::{Endpoint, Snapshot};
@@ -14,6 +15,8 @@ pub(crate) const BLOCK_FLOOR: u32 = 64;
 /// A producer.
 #[derive(Debug)]
 pub(crate) struct Producer {
+    /// Which plugin it is.
+    pub(crate) plugin: usize,
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) source: Source,
@@ -42,10 +45,11 @@ pub(crate) struct Found<'s> {
 }
 
 impl Producer {
-    pub(crate) fn approx(name: &str, kind: &str, settings: Approx) -> Self {
+    pub(crate) fn approx(index: usize, plugin: &Plugin, settings: Approx) -> Self {
         Self {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
+            plugin: index,
+            name: plugin.name.clone(),
+            kind: plugin.kind.clone(),
             source: Source::Approx {
                 settings,
                 index: RwLock::default(),
@@ -163,6 +167,8 @@ fn limit(settings: &Approx, block_size: u32) -> Option<usize> {
 /// Encoder outputs: which endpoint was sent which.
 #[derive(Debug)]
 pub(crate) struct MediaCache {
+    /// Which plugin it is.
+    pub(crate) plugin: usize,
     pub(crate) name: String,
     pub(crate) capacity: usize,
     pub(crate) index: RwLock<PrefixIndex>,

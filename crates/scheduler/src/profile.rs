@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::explain::{Explain, ProfileStory};
 use crate::filter::Filter;
 use crate::pick::Picker;
+use crate::probe::{ExtensionPoint, Probe, timed};
 use crate::random::Random;
 use crate::score::Scorer;
 
@@ -13,9 +14,17 @@ use crate::score::Scorer;
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) name: String,
-    pub(crate) filters: Vec<(String, Filter)>,
-    pub(crate) scorers: Vec<(String, f64, Scorer)>,
-    pub(crate) picker: (String, Picker),
+    pub(crate) filters: Vec<(Named, Filter)>,
+    pub(crate) scorers: Vec<(Named, f64, Scorer)>,
+    pub(crate) picker: (Named, Picker),
+}
+
+/// Which plugin it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// Its index in the configuration.
+    pub(crate) plugin: usize,
+    pub(crate) name: String,
 }
 
 /// Positions that a profile took, best first.
@@ -30,6 +39,7 @@ pub(crate) struct Work<'s> {
     pub(crate) keys: &'s mut Vec<f64>,
     pub(crate) random: Random,
     pub(crate) explain: Option<Explain>,
+    pub(crate) probe: Option<&'s dyn Probe>,
 }
 
 impl Profile {
@@ -43,14 +53,16 @@ impl Profile {
         let mut story = work.explain.is_some().then(|| ProfileStory {
             profile: self.name.clone(),
             candidates: ids(context, candidates),
-            picker: self.picker.0.clone(),
+            picker: self.picker.0.name.clone(),
             ..ProfileStory::default()
         });
         work.survivors.clear();
         work.survivors.extend_from_slice(candidates);
-        for (name, filter) in &self.filters {
+        for (Named { plugin, name }, filter) in &self.filters {
             let before = story.is_some().then(|| work.survivors.clone());
-            filter.apply(context, work.survivors, work.spare, &mut work.random);
+            timed(work.probe, ExtensionPoint::Filter, *plugin, || {
+                filter.apply(context, work.survivors, work.spare, &mut work.random);
+            });
             if let (Some(story), Some(mut before)) = (&mut story, before) {
                 before.retain(|at| !work.survivors.contains(at));
                 story.filters.push((name.clone(), ids(context, &before)));
@@ -65,10 +77,12 @@ impl Profile {
             finish(work, story);
             return None;
         }
-        for (name, weight, scorer) in &self.scorers {
+        for (Named { plugin, name }, weight, scorer) in &self.scorers {
             work.scores.clear();
             work.scores.resize(work.survivors.len(), 0.0);
-            scorer.score(context, work.survivors, work.scores);
+            timed(work.probe, ExtensionPoint::Scorer, *plugin, || {
+                scorer.score(context, work.survivors, work.scores);
+            });
             for (total, score) in work.totals.iter_mut().zip(work.scores.iter()) {
                 let score = if score.is_nan() { 0.0 } else { *score };
                 *total += score.clamp(0.0, 1.0) * weight;
@@ -78,14 +92,17 @@ impl Profile {
                 story.scorers.push((name.clone(), *weight, scores));
             }
         }
-        self.picker.1.pick(
-            context,
-            work.survivors,
-            work.totals,
-            work.spare,
-            work.keys,
-            &mut work.random,
-        );
+        let (Named { plugin, .. }, picker) = &self.picker;
+        timed(work.probe, ExtensionPoint::Picker, *plugin, || {
+            picker.pick(
+                context,
+                work.survivors,
+                work.totals,
+                work.spare,
+                work.keys,
+                &mut work.random,
+            );
+        });
         let picked: Picked = work
             .spare
             .iter()

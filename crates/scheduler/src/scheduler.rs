@@ -11,6 +11,9 @@ mod outcome;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
+use crate::admit::Admitter;
 use crate::config::Config;
 use crate::context::{Context, Prediction, Scratch, ScratchPool};
 use crate::endpoint::Snapshot;
@@ -18,6 +21,7 @@ use crate::explain::Explain;
 use crate::handler::Handler;
 use crate::inflight::{Account, LoadProducer};
 use crate::prefix::{Found, MediaCache, Producer};
+use crate::probe::{ExtensionPoint, Probe, timed};
 use crate::profile::{Profile, Work};
 use crate::random::Random;
 use crate::reject::Rejection;
@@ -40,10 +44,11 @@ pub struct Scheduler {
     default_prefix: Option<usize>,
     loads: Vec<LoadProducer>,
     media: Vec<MediaCache>,
-    no_hits: Vec<NoHit>,
-    sessions: Vec<Affinity>,
+    /// Each with the plugin it belongs to.
+    no_hits: Vec<(usize, NoHit)>,
+    sessions: Vec<(usize, Affinity)>,
     detector: Detector,
-    admitters: Vec<crate::admit::Admitter>,
+    admitters: Vec<(usize, Admitter)>,
     /// Profile and header of each pick that is told to the engine's sidecar.
     told: Vec<(usize, build::Told)>,
     prefill: Option<usize>,
@@ -63,6 +68,8 @@ pub struct Ask<'a> {
     pub explain: bool,
     /// Expected latencies by position in the snapshot; empty without a predictor.
     pub predictions: &'a [Option<Prediction>],
+    /// Takes the time of plugins.
+    pub probe: Option<&'a dyn Probe>,
 }
 
 /// What of a request the configuration never looks at.
@@ -110,7 +117,7 @@ impl Scheduler {
         for media in &self.media {
             media.index.write().retain(stays);
         }
-        for no_hit in &self.no_hits {
+        for (_, no_hit) in &self.no_hits {
             no_hit.retain(stays);
         }
     }
@@ -202,11 +209,25 @@ impl Scheduler {
                 hits: &mut *hits,
                 matches: &mut matches[index],
             };
-            producer.find(request, snapshot, columns, found);
+            timed(
+                ask.probe,
+                ExtensionPoint::DataProducer,
+                producer.plugin,
+                || {
+                    producer.find(request, snapshot, columns, found);
+                },
+            );
         }
         media.resize_with(self.media.len(), Default::default);
         for (cache, found) in self.media.iter().zip(media.iter_mut()) {
-            cache.find(request, snapshot, hits, found);
+            timed(
+                ask.probe,
+                ExtensionPoint::DataProducer,
+                cache.plugin,
+                || {
+                    cache.find(request, snapshot, hits, found);
+                },
+            );
         }
         let context = Context {
             request,
@@ -219,8 +240,10 @@ impl Scheduler {
             now: ask.now,
         };
         let mut random = Random::new(ask.seed);
-        for admitter in &self.admitters {
-            admitter.admit(&context, positions, &mut random)?;
+        for (plugin, admitter) in &self.admitters {
+            timed(ask.probe, ExtensionPoint::Admission, *plugin, || {
+                admitter.admit(&context, positions, &mut random)
+            })?;
         }
         let mut work = Work {
             survivors,
@@ -230,6 +253,7 @@ impl Scheduler {
             keys,
             random,
             explain: ask.explain.then(Explain::default),
+            probe: ask.probe,
         };
         let mut scored = None;
         let runs = self
@@ -261,6 +285,20 @@ impl Scheduler {
         outcome: &mut Outcome,
         now: Duration,
     ) -> Account {
+        self.dispatch_probed(request, outcome, now, None)
+    }
+
+    /// As [`Scheduler::dispatch`], with the time of plugins taken.
+    pub fn dispatch_probed(
+        &self,
+        request: &LlmRequest<'_>,
+        outcome: &mut Outcome,
+        now: Duration,
+        probe: Option<&dyn Probe>,
+    ) -> Account {
+        let noted = |plugin: usize, note: &mut dyn FnMut()| {
+            timed(probe, ExtensionPoint::PreRequest, plugin, note);
+        };
         let mut account = Account::default();
         let Some((snapshot, scratch)) = outcome.take() else {
             return account;
@@ -281,41 +319,57 @@ impl Scheduler {
         let primary = outcome.primary_position();
         let prefill = outcome.position_of(self.prefill);
         // Both get the prompt's blocks: the one computes them, the other fetches them.
-        for at in [primary, prefill].into_iter().flatten() {
-            let endpoint = context.endpoint(at);
-            for (producer, hashes) in self.prefixes.iter().zip(&scratch.hashes) {
-                producer.learn(endpoint, hashes);
-            }
-            for cache in &self.media {
-                if !request.media.is_empty() {
-                    cache.learn(endpoint, request);
+        let learners: SmallVec<[u32; 2]> = [primary, prefill].into_iter().flatten().collect();
+        for (producer, hashes) in self.prefixes.iter().zip(&scratch.hashes) {
+            noted(producer.plugin, &mut || {
+                for at in &learners {
+                    producer.learn(context.endpoint(*at), hashes);
                 }
-            }
-            for no_hit in &self.no_hits {
+            });
+        }
+        for cache in self.media.iter().filter(|_| !request.media.is_empty()) {
+            noted(cache.plugin, &mut || {
+                for at in &learners {
+                    cache.learn(context.endpoint(*at), request);
+                }
+            });
+        }
+        for (plugin, no_hit) in &self.no_hits {
+            noted(*plugin, &mut || {
                 if no_hit.cold(&context, &scratch.candidates) {
-                    no_hit.used(endpoint.key());
+                    for at in &learners {
+                        no_hit.used(context.endpoint(*at).key());
+                    }
                 }
-            }
+            });
         }
-        for session in &self.sessions {
-            let target = match session.profile() {
-                "" => primary,
-                name => outcome.position_of(self.profile(name)),
-            };
-            if let Some(at) = target {
-                let bound = session.endpoint(&context);
-                let stays = bound.is_some_and(|bound| scratch.candidates.contains(&bound));
-                session.bind(request.headers, &context.endpoint(at).id, stays, now);
-            }
+        for (plugin, session) in &self.sessions {
+            noted(*plugin, &mut || {
+                let target = match session.profile() {
+                    "" => primary,
+                    name => outcome.position_of(self.profile(name)),
+                };
+                if let Some(at) = target {
+                    let bound = session.endpoint(&context);
+                    let stays = bound.is_some_and(|bound| scratch.candidates.contains(&bound));
+                    session.bind(request.headers, &context.endpoint(at).id, stays, now);
+                }
+            });
         }
-        for run in &outcome.profiles {
-            let Some(at) = run.first else { continue };
-            let tokens = self
-                .loads
-                .iter()
-                .map(|load| (load.tokens(&context, at), load.settings.output));
-            let prefill = self.prefill == Some(run.index);
-            account.add(context.endpoint(at), tokens, prefill);
+        let count = |account: &mut Account| {
+            for (index, run) in outcome.profiles.iter().enumerate() {
+                let Some(at) = run.first else { continue };
+                let tokens = self
+                    .loads
+                    .iter()
+                    .map(|load| (load.tokens(&context, at), load.settings.output));
+                let prefill = self.prefill == Some(run.index) && !outcome.is_primary(index);
+                account.add(context.endpoint(at), tokens, prefill);
+            }
+        };
+        match self.loads.first() {
+            Some(load) => noted(load.plugin, &mut || count(&mut account)),
+            None => count(&mut account),
         }
         account
     }

@@ -14,7 +14,7 @@ use crate::handler::{Decider, Handler, Stages};
 use crate::inflight::LoadProducer;
 use crate::pick::{Picker, Way};
 use crate::prefix::{MEGABYTES_PER_ITEM, MediaCache, Producer, Source};
-use crate::profile::Profile;
+use crate::profile::{Named, Profile};
 use crate::saturation::Detector;
 use crate::score::{Latency, NoHit, Scorer};
 use crate::session::{self, Bindings};
@@ -105,10 +105,9 @@ impl Scheduler {
             }
         }
         let detector = parts.detector();
-        let admitters = config
-            .plugins
-            .iter()
-            .filter_map(|plugin| Admitter::of(&plugin.settings))
+        let admitters = (0..)
+            .zip(&config.plugins)
+            .filter_map(|(index, plugin)| Some((index, Admitter::of(&plugin.settings)?)))
             .collect();
         let default_prefix = parts.prefix(DEFAULT_PREFIX);
         Self {
@@ -121,8 +120,8 @@ impl Scheduler {
             prefill,
             loads: parts.loads.into_iter().map(|(_, load)| load).collect(),
             media: parts.media,
-            no_hits: parts.no_hits.into_values().collect(),
-            sessions: parts.sessions.into_values().collect(),
+            no_hits: parts.no_hits.into_iter().collect(),
+            sessions: parts.sessions.into_iter().collect(),
             prefixes: parts.prefixes,
             pool: Arc::default(),
             config,
@@ -140,21 +139,23 @@ impl<'c> Parts<'c> {
             no_hits: HashMap::new(),
             sessions: HashMap::new(),
         };
-        for plugin in &config.plugins {
+        for (index, plugin) in config.plugins.iter().enumerate() {
             match &plugin.settings {
-                Settings::ApproxPrefixProducer(settings) => parts.prefixes.push(Producer::approx(
-                    &plugin.name,
-                    &plugin.kind,
-                    settings.clone(),
-                )),
+                Settings::ApproxPrefixProducer(settings) => {
+                    parts
+                        .prefixes
+                        .push(Producer::approx(index, plugin, settings.clone()))
+                }
                 Settings::PrecisePrefixProducer(_) | Settings::PrecisePrefixScorer(_) => {
                     parts.prefixes.push(Producer {
+                        plugin: index,
                         name: plugin.name.clone(),
                         kind: plugin.kind.clone(),
                         source: Source::Events,
                     });
                 }
                 Settings::MediaCacheProducer { megabytes } => parts.media.push(MediaCache {
+                    plugin: index,
                     name: plugin.name.clone(),
                     capacity: usize::try_from(megabytes / MEGABYTES_PER_ITEM)
                         .unwrap_or(usize::MAX)
@@ -164,9 +165,10 @@ impl<'c> Parts<'c> {
                 _ => {}
             }
         }
-        for plugin in &config.plugins {
+        for (plugin_index, plugin) in config.plugins.iter().enumerate() {
             if let Settings::InFlightProducer(settings) = &plugin.settings {
                 let load = LoadProducer {
+                    plugin: plugin_index,
                     index: parts.loads.len(),
                     prefix: parts.prefix(&settings.prefix),
                     settings: settings.clone(),
@@ -200,9 +202,16 @@ impl<'c> Parts<'c> {
         &mut self,
         index: usize,
         make: impl FnOnce(&mut Self, usize) -> Option<T>,
-    ) -> Option<(String, T)> {
+    ) -> Option<(Named, T)> {
         let made = make(self, index)?;
-        Some((self.config.plugins[index].name.clone(), made))
+        Some((self.name(index), made))
+    }
+
+    fn name(&self, plugin: usize) -> Named {
+        Named {
+            plugin,
+            name: self.config.plugins[plugin].name.clone(),
+        }
     }
 
     fn filter(&mut self, index: usize) -> Option<Filter> {
@@ -353,15 +362,14 @@ impl<'c> Parts<'c> {
         source.clone()
     }
 
-    fn picker(&self, index: usize) -> (String, Picker) {
+    fn picker(&self, index: usize) -> (Named, Picker) {
         let (way, pick) = match self.settings(index) {
             Settings::RandomPicker(pick) => (Way::Random, *pick),
             Settings::WeightedRandomPicker(pick) => (Way::Weighted, *pick),
             Settings::MaxScorePicker(pick) => (Way::MaxScore, *pick),
             _ => (Way::MaxScore, crate::config::settings::Pick { count: 1 }),
         };
-        let name = self.config.plugins[index].name.clone();
-        (name, Picker { way, pick })
+        (self.name(index), Picker { way, pick })
     }
 
     fn decider(&self, name: Option<&String>) -> Option<Decider> {
@@ -379,6 +387,7 @@ impl<'c> Parts<'c> {
     fn handler(&self, find: &dyn Fn(&str) -> Option<usize>) -> Handler {
         match self.settings(self.config.handler) {
             Settings::DisaggHandler(settings) => Handler::Disagg(Box::new(Stages {
+                plugin: self.config.handler,
                 decode: find(&settings.decode),
                 prefill: find(&settings.prefill),
                 encode: find(&settings.encode),

@@ -73,6 +73,10 @@ impl Outcome {
         self.kept.take()
     }
 
+    pub(super) fn is_primary(&self, run: usize) -> bool {
+        run == self.primary
+    }
+
     pub(super) fn primary_position(&self) -> Option<u32> {
         self.profiles.get(self.primary)?.first
     }
@@ -143,7 +147,7 @@ impl Scheduler {
         let response_headers = targets.first().map_or_else(Vec::new, |target| {
             self.sessions
                 .iter()
-                .filter_map(|session| session.token(&target.id))
+                .filter_map(|(_, session)| session.token(&target.id))
                 .collect()
         });
         Outcome {

@@ -137,3 +137,15 @@ fn a_new_label_keeps_the_count_and_a_new_life_does_not() {
     assert_eq!(held(&relabelled), [(0, 0)]);
     assert_eq!(held(&reborn), [(0, 0)]);
 }
+
+#[test]
+fn a_primary_profile_of_that_name_is_no_prefill_worker() {
+    let text = "plugins: [{type: header-profile-handler, parameters: {defaultProfile: prefill}}, {type: active-request-scorer}]\nschedulingProfiles:\n- {name: prefill, plugins: [{pluginRef: active-request-scorer}]}\n";
+    let scheduler = scheduler(text);
+    let pool = pool(&[make("a")]);
+    let mut outcome = decide(&scheduler, &LlmRequest::default(), &pool);
+    let mut account = scheduler.dispatch(&LlmRequest::default(), &mut outcome, NOW);
+    account.first_chunk();
+    assert_eq!(held(&pool), [(1, 0)]);
+    drop(account);
+}

@@ -312,3 +312,73 @@ fn a_story_is_told_when_asked_for() {
     let silent = silent.unwrap();
     assert!(silent.explain.is_none() && silent.scores.is_none());
 }
+
+/// A clock that ticks whenever somebody looks at it.
+#[derive(Debug, Default)]
+struct Ticking {
+    now: std::sync::atomic::AtomicU64,
+    took: std::sync::Mutex<Vec<(&'static str, usize, u128)>>,
+}
+
+impl weir_scheduler::Probe for Ticking {
+    fn now(&self) -> std::time::Duration {
+        let now = self.now.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::time::Duration::from_nanos(now)
+    }
+
+    fn took(
+        &self,
+        point: weir_scheduler::ExtensionPoint,
+        plugin: usize,
+        time: std::time::Duration,
+    ) {
+        self.took
+            .lock()
+            .unwrap()
+            .push((point.label(), plugin, time.as_nanos()));
+    }
+}
+
+#[test]
+fn the_time_of_every_plugin_is_taken_when_asked_for() {
+    let scheduler = scheduler(SELECTIVE);
+    let probe = Ticking::default();
+    let bytes = ids(1000);
+    let prompts = [Prompt::whole(&bytes)];
+    let request = LlmRequest {
+        prompts: &prompts,
+        ..LlmRequest::default()
+    };
+    let ask = Ask {
+        now: NOW,
+        probe: Some(&probe),
+        ..Ask::default()
+    };
+    let mut outcome = scheduler
+        .schedule(&request, &workers(), &Candidates::All, ask)
+        .unwrap();
+    drop(scheduler.dispatch_probed(&request, &mut outcome, NOW, Some(&probe)));
+    let took = probe.took.lock().unwrap();
+    assert!(took.iter().all(|(.., time)| *time == 1));
+    let config = scheduler.config();
+    let seen: Vec<String> = took
+        .iter()
+        .map(|(point, plugin, _)| format!("{point} {}", config.plugins[*plugin].metric_type()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "DataProducer approx-prefix-cache-producer",
+            "Filter by-label",
+            "Scorer prefix-cache-scorer",
+            "Scorer queue-scorer",
+            "Picker max-score-picker",
+            "ProfilePicker disagg-profile-handler",
+            "Filter by-label",
+            "Scorer prefix-cache-scorer",
+            "Scorer queue-scorer",
+            "Picker max-score-picker",
+            "PreRequest approx-prefix-cache-producer",
+        ]
+    );
+}
