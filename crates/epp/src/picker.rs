@@ -252,7 +252,7 @@ impl Picker {
             seed: self.seed(),
             scores: self.emit_scores,
             explain: asked || self.decisions.sampled(),
-            predictions: &[],
+            ..Ask::default()
         };
         let decided = self
             .scheduler
