@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weir_runtime::http::{Body, BoxError};
 
 use crate::app::App;
-use crate::registry::Resource;
+use crate::registry::{Resource, Snapshot};
 use crate::request::{Reply, Req};
 use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult};
@@ -141,6 +141,8 @@ struct Watch {
     /// Objects whose initial state comes first.
     bookmarks: bool,
     commits: tokio::sync::watch::Receiver<u64>,
+    /// The served kinds: a watch ends with its kind, so that its client learns of it.
+    kinds: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     deadline: tokio::time::Instant,
     next_bookmark: tokio::time::Instant,
     ended: bool,
@@ -180,6 +182,7 @@ pub(crate) async fn watch(app: Arc<App>, req: Req) -> ApiResult<Response<Body>> 
         ready: VecDeque::new(),
         bookmarks,
         commits,
+        kinds: app.registry.changes(),
         deadline: now + Duration::from_secs(timeout),
         next_bookmark: now + BOOKMARK_EVERY,
         ended: false,
@@ -247,6 +250,13 @@ impl Watch {
             if !self.ready.is_empty() {
                 continue;
             }
+            let of = &*self.resource;
+            let custom = of.custom.is_some();
+            let kinds = Arc::clone(&self.kinds.borrow_and_update());
+            if custom && kinds.find(&of.group, &of.version, &of.plural).is_none() {
+                self.ended = true;
+                continue;
+            }
             let bookmark = self.next_bookmark;
             tokio::select! {
                 () = shutdown.cancelled() => self.ended = true,
@@ -260,6 +270,8 @@ impl Watch {
                     self.bookmark(false);
                     self.next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;
                 }
+                // The registry lives as long as the server.
+                _ = self.kinds.changed(), if custom => {}
                 changed = self.commits.changed() => {
                     if changed.is_err() {
                         self.ended = true;

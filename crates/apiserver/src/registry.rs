@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::schema::Schema;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 /// Where the scale subresource finds its numbers in an object.
 #[derive(Clone, Debug)]
@@ -214,7 +215,7 @@ pub fn version_priority(version: &str) -> (u8, u64, u64) {
 pub struct Registry {
     builtin: Vec<Arc<Resource>>,
     custom: RwLock<BTreeMap<String, Vec<Arc<Resource>>>>,
-    current: RwLock<Arc<Snapshot>>,
+    current: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Default for Registry {
@@ -227,7 +228,7 @@ impl Registry {
     /// Returns a registry of the built-in kinds.
     pub fn new() -> Self {
         let builtin: Vec<Arc<Resource>> = builtin::resources().into_iter().map(Arc::new).collect();
-        let current = RwLock::new(Arc::new(Snapshot::build(builtin.clone())));
+        let current = watch::Sender::new(Arc::new(Snapshot::build(builtin.clone())));
         Self {
             builtin,
             custom: RwLock::new(BTreeMap::new()),
@@ -237,7 +238,12 @@ impl Registry {
 
     /// Returns the current picture.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Returns a receiver of every picture from now on.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.current.subscribe()
     }
 
     /// True when `group/plural` is a built-in kind.
@@ -260,7 +266,7 @@ impl Registry {
         }
         let mut list = self.builtin.clone();
         list.extend(custom.values().flatten().cloned());
-        *self.current.write() = Arc::new(Snapshot::build(list));
+        self.current.send_replace(Arc::new(Snapshot::build(list)));
     }
 }
 

@@ -68,7 +68,7 @@ impl Default for Options {
 #[non_exhaustive]
 pub enum Error {
     /// The API server refused or could not be reached.
-    #[error("cannot {action} {object}: {source}")]
+    #[error("cannot {action} {object}: {}", said(source))]
     Api {
         /// What was tried.
         action: &'static str,
@@ -127,6 +127,14 @@ impl Error {
     /// Whether somebody else wrote in between, which the next pass repairs.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if api_code(source) == Some(409))
+    }
+}
+
+/// What the API server said, without the rest of its answer.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

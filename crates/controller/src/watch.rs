@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::future;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::api::{Api, DynamicObject, ResourceExt};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -11,7 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch_of};
 use kube::{Client, Resource};
 use weir_api::names::{self, Kind, kind, label, value};
 
-use crate::{Context, Options, cache, pickers, snapshot};
+use crate::{Context, Options, api_code, cache, pickers, snapshot};
 
 pub(crate) type Ref = ObjectRef<DynamicObject>;
 
@@ -70,8 +71,7 @@ fn follow(
     let cache = context.cache.clone();
     let system = context.options.system_namespace.clone();
     let api = api(&context.client, kind, namespace);
-    watch_of(api, config)
-        .default_backoff()
+    watched(api, config)
         .flat_map(move |event| {
             let woken = match event {
                 Ok(event) => {
@@ -96,6 +96,26 @@ fn follow(
             stream::iter(woken)
         })
         .boxed()
+}
+
+/// Watches a kind for ever. One that goes and returns is listed anew: a watch that merely begins again says
+/// nothing when there is nothing, and it would never be known that the kind is back.
+fn watched(
+    api: Api<DynamicObject>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<DynamicObject>>> + Send {
+    stream::repeat_with(move || {
+        let whole = watch_of(api.clone(), config.clone()).default_backoff();
+        whole.scan(false, |gone, event| {
+            let next = if *gone { None } else { Some(event) };
+            *gone = matches!(
+                &next,
+                Some(Err(watcher::Error::WatchStartFailed(cause))) if api_code(cause) == Some(404)
+            );
+            future::ready(next)
+        })
+    })
+    .flatten()
 }
 
 /// Children wake their owner, pods the service that they are labelled with, and what services may refer to

@@ -9,6 +9,7 @@
 mod certificates;
 mod configs;
 mod exact;
+mod foreign;
 mod group;
 mod lookups;
 mod models;
@@ -65,13 +66,10 @@ async fn a_service_is_ready_while_its_children_are_and_not_before() {
         service["status"]["workloads"]["primary"]["readyReplicas"],
         1
     );
-    let events = world.events("llama").await;
-    assert!(
-        events
-            .iter()
-            .any(|e| e["reason"] == "LLMInferenceServiceReady"),
-        "{events:?}"
-    );
+    // The event follows the status.
+    world
+        .until_event("llama", "LLMInferenceService [llama] is Ready")
+        .await;
 
     world.make_deployment_unavailable("llama-kserve").await;
     let service = world

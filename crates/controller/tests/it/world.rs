@@ -365,6 +365,20 @@ impl World {
             .unwrap();
     }
 
+    /// Takes the definition of a kind away.
+    pub(crate) async fn uninstall(&self, kind: Kind) {
+        let resource = ApiResource {
+            group: "apiextensions.k8s.io".into(),
+            version: "v1".into(),
+            api_version: "apiextensions.k8s.io/v1".into(),
+            kind: "CustomResourceDefinition".into(),
+            plural: "customresourcedefinitions".into(),
+        };
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let name = format!("{}.{}", kind.plural, kind.group);
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+
     /// Serves claim templates where the store has none of its own.
     pub(crate) async fn install_claims(&self) {
         if !self.cluster.real {
