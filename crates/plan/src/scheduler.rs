@@ -96,7 +96,7 @@ pub(crate) fn has_own_pool(spec: &Value) -> bool {
 }
 
 /// Whether the service names a pool of somebody else.
-fn refers_to_pool(spec: &Value) -> bool {
+pub(crate) fn refers_to_pool(spec: &Value) -> bool {
     !text(spec, "/router/scheduler/pool/ref/name").is_empty()
 }
 

@@ -174,11 +174,12 @@ pub fn status(input: &StatusInput<'_>) -> Value {
         }
         Outcome::NotRun => {}
     }
+    let mut complete = false;
     if let (Outcome::Done, Some(spec)) = (input.presets, input.spec) {
         workloads::conditions(input, spec, &mut conditions);
         images::conditions(input, spec, &mut conditions);
         if *input.router != Outcome::NotRun {
-            router::conditions(input, spec, &mut conditions, &mut status);
+            complete = router::conditions(input, spec, &mut conditions, &mut status);
         }
     }
     let evaluated = [
@@ -192,7 +193,7 @@ pub fn status(input: &StatusInput<'_>) -> Value {
         conditions.write(input.previous, input.now),
     );
     match input.spec {
-        Some(spec) if *input.workloads == Outcome::Done && *input.router == Outcome::Done => {
+        Some(spec) if *input.workloads == Outcome::Done && complete => {
             status.insert("workloads".to_owned(), workloads::counts(input, spec));
         }
         _ => keep(input.previous, &mut status, "workloads"),

@@ -13,6 +13,7 @@
 mod cases;
 #[path = "../../compose/tests/goldens/differ.rs"]
 mod differ;
+#[allow(dead_code, reason = "statuses are compared elsewhere")]
 #[path = "routing/objects.rs"]
 mod objects;
 
@@ -83,7 +84,7 @@ fn planned(case: &Case) -> Result<Vec<Named>, String> {
         Err(_) => return Ok(Vec::new()),
     }
     // What has to be there before anything is written.
-    if case.refused(&service, &spec, &facts) {
+    if case.refusal(&service, &spec, &facts).is_some() {
         return Ok(objects::named(&service.name, &service.namespace, objects));
     }
     objects.extend(weir_plan::scheduler(&service, &spec, &facts).map_err(|e| e.to_string())?);

@@ -37,19 +37,20 @@ pub enum Metadata {
     Failed(String),
 }
 
-/// Sets what this pass saw of the router.
+/// Sets what this pass saw of the router; answers whether it saw everything: an error of a step ends the pass there.
 pub(super) fn conditions(
     input: &StatusInput<'_>,
     spec: &Value,
     conditions: &mut Conditions,
     status: &mut Map<String, Value>,
-) {
+) -> bool {
     conditions.remove(condition::GATEWAYS_READY);
     conditions.remove(condition::HTTP_ROUTES_READY);
     scheduler_conditions(input, spec, conditions);
-    match input.router {
+    let complete = match input.router {
         Outcome::Failed(failure) => {
             conditions.set_false(failure.condition, failure.reason, &failure.message);
+            false
         }
         _ if !present(spec, "/router/route") => {
             status.remove("url");
@@ -61,8 +62,11 @@ pub(super) fn conditions(
                 input.service.namespace, input.cluster_domain
             );
             status.insert("addresses".to_owned(), json!([{ "url": url }]));
-            pool_condition(input, spec, conditions, status);
-            gateways_condition(input, spec, conditions);
+            let goes_on = pool_condition(input, spec, conditions, status);
+            if goes_on {
+                gateways_condition(input, spec, conditions);
+            }
+            goes_on
         }
         _ => match urls::discover(input, spec) {
             Ok(found) => {
@@ -78,21 +82,29 @@ pub(super) fn conditions(
                 if !found.gateways.is_empty() {
                     status.insert("router".to_owned(), json!({"gateways": found.gateways}));
                 }
-                pool_condition(input, spec, conditions, status);
-                gateways_condition(input, spec, conditions);
-                conditions.set_health(condition::HTTP_ROUTES_READY, &health::routes(input.routes));
+                let goes_on = pool_condition(input, spec, conditions, status);
+                if goes_on {
+                    gateways_condition(input, spec, conditions);
+                    let routes = health::routes(input.routes);
+                    conditions.set_health(condition::HTTP_ROUTES_READY, &routes);
+                }
+                goes_on
             }
-            Err(message) => conditions.set_false(
-                condition::HTTP_ROUTES_READY,
-                reason::HTTP_ROUTE_RECONCILE_ERROR,
-                &format!("Failed to reconcile HTTPRoute: {message}"),
-            ),
+            Err(message) => {
+                conditions.set_false(
+                    condition::HTTP_ROUTES_READY,
+                    reason::HTTP_ROUTE_RECONCILE_ERROR,
+                    &format!("Failed to reconcile HTTPRoute: {message}"),
+                );
+                false
+            }
         },
-    }
+    };
     if *input.router == Outcome::Done {
         group_conditions(input, conditions, status);
     }
     conditions.aggregate(condition::ROUTER_READY, &condition::ROUTER_DEPENDENTS);
+    complete
 }
 
 fn group_conditions(
@@ -167,15 +179,16 @@ fn scheduler_conditions(input: &StatusInput<'_>, spec: &Value, conditions: &mut 
     }
 }
 
-/// Whether a gateway has taken the pool; also names pool and picker in the status.
+/// Whether a gateway has taken the pool; also names pool and picker in the status. Answers
+/// whether the pass goes on: without a pool that the service refers to it does not.
 fn pool_condition(
     input: &StatusInput<'_>,
     spec: &Value,
     conditions: &mut Conditions,
     status: &mut Map<String, Value>,
-) {
+) -> bool {
     if !present(spec, "/router/scheduler") {
-        return;
+        return true;
     }
     let name = scheduler::pool_name(input.service, spec);
     let namespace = &input.service.namespace;
@@ -186,7 +199,7 @@ fn pool_condition(
             reason::INFERENCE_POOL_FETCH_ERROR,
             &message,
         );
-        return;
+        return !scheduler::refers_to_pool(spec);
     };
     let gateways = keys(input, spec);
     let mut healths = input
@@ -217,6 +230,7 @@ fn pool_condition(
             }),
         );
     }
+    true
 }
 
 /// Name of the Service that a pool of either group calls its picker.

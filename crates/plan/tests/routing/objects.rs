@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir_api::names::{self, kind};
-use weir_plan::{Facts, ObservedGateway, RouterFacts, ServiceIdentity};
+use weir_plan::{Facts, Failure, ObservedGateway, RouterFacts, ServiceIdentity};
 
 use crate::cases;
 
@@ -13,6 +13,8 @@ pub(crate) struct Case {
     pub(crate) inner: cases::Case,
     pub(crate) objects: Vec<Named>,
     environment: Vec<Value>,
+    status: Option<Value>,
+    url_scheme: String,
 }
 
 /// An object by its kind and what follows the service's name.
@@ -228,7 +230,16 @@ pub(crate) fn cases() -> Option<Vec<Case>> {
         let objects = objects.into_iter().filter(of_service).collect();
         let mut environment = documents(&path.join("environment.yaml"));
         environment.extend(documents(&path.join("input.yaml")));
+        let told = documents(&path.join("status.yaml"));
+        let told = told
+            .first()
+            .and_then(|told| told["before"].as_array().cloned());
+        let status = told.into_iter().flatten().find(|one| one["name"] == *own);
+        let text = std::fs::read_to_string(path.join("environment.yaml")).unwrap_or_default();
+        let https = text.contains("\"urlScheme\": \"https\"");
         Case {
+            status: status.map(|one| one["status"].clone()),
+            url_scheme: if https { "https" } else { "http" }.to_owned(),
             objects: named(&own, &inner.namespace, objects),
             environment,
             inner,
@@ -277,36 +288,22 @@ impl Case {
         }
     }
 
-    /// Whether something that the router refers to is not there.
-    pub(crate) fn refused(&self, service: &ServiceIdentity, spec: &Value, facts: &Facts) -> bool {
-        let Ok(planned) = weir_plan::routes(service, spec, facts) else {
-            return false;
-        };
-        let mut gateways: Vec<ObservedGateway> = self
-            .there("Gateway")
-            .map(|gateway| (self.namespace_of(gateway).to_owned(), gateway.clone()))
-            .chain(
-                [
-                    ("kserve", "kserve-ingress-gateway"),
-                    ("gw-ns", "my-gateway"),
-                ]
-                .map(|(namespace, name)| {
-                    (namespace.to_owned(), json!({"metadata": {"name": name}}))
-                }),
-            )
-            .map(|(namespace, object)| ObservedGateway {
-                namespace,
-                name: object["metadata"]["name"].as_str().unwrap().to_owned(),
-                object: Some(object),
-                ..ObservedGateway::default()
-            })
-            .collect();
-        gateways.dedup_by(|a, b| a.name == b.name && a.namespace == b.namespace);
+    /// The status before the children reported anything.
+    pub(crate) fn recorded_status(&self) -> Option<&Value> {
+        self.status.as_ref()
+    }
+
+    /// Preferred scheme of URLs.
+    pub(crate) fn url_scheme(&self) -> &str {
+        &self.url_scheme
+    }
+
+    /// The routes that the service names and that were there.
+    pub(crate) fn referenced_routes(&self, spec: &Value) -> Vec<Value> {
         let refs = spec
             .pointer("/router/route/http/refs")
             .and_then(Value::as_array);
-        let routes: Vec<Value> = refs
-            .into_iter()
+        refs.into_iter()
             .flatten()
             .filter_map(|one| {
                 self.there("HTTPRoute")
@@ -317,7 +314,69 @@ impl Case {
                 route["metadata"]["namespace"] = json!(self.inner.namespace);
                 route
             })
-            .collect();
-        weir_plan::check_refs(service, spec, planned.first(), &routes, &gateways).is_some()
+            .collect()
+    }
+
+    /// Fills in what was there of a gateway.
+    pub(crate) fn fill(&self, gateway: &mut ObservedGateway) {
+        let built_in = [
+            ("kserve", "kserve-ingress-gateway", "203.0.113.10"),
+            ("gw-ns", "my-gateway", "203.0.113.20"),
+        ];
+        let is = |object: &&Value| {
+            object["metadata"]["name"] == *gateway.name
+                && self.namespace_of(object) == gateway.namespace
+        };
+        gateway.object = self.there("Gateway").find(is).cloned().or_else(|| {
+            let found = built_in.iter().find(|(namespace, name, _)| {
+                *namespace == gateway.namespace && *name == gateway.name
+            });
+            found.map(|(_, name, address)| {
+                json!({
+                    "metadata": {"name": name},
+                    "spec": {
+                        "gatewayClassName": "test-class",
+                        "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+                    },
+                    "status": {
+                        "addresses": [{"value": address}],
+                        "conditions": [{"type": "Programmed", "status": "True"}],
+                    },
+                })
+            })
+        });
+        let class = gateway.object.as_ref();
+        let class = class.map(|object| object["spec"]["gatewayClassName"].clone());
+        gateway.class_exists = class.is_some_and(|class| {
+            class == "test-class"
+                || self
+                    .there("GatewayClass")
+                    .any(|known| known["metadata"]["name"] == class)
+        });
+        let in_front = |service: &&Value| {
+            let labels = &service["metadata"]["labels"];
+            self.namespace_of(service) == gateway.namespace
+                && (labels["gateway.networking.k8s.io/gateway-name"] == *gateway.name
+                    || service["metadata"]["name"] == *gateway.name)
+        };
+        gateway.service = self.there("Service").find(in_front).cloned();
+    }
+
+    /// What the router refers to and is not there.
+    pub(crate) fn refusal(
+        &self,
+        service: &ServiceIdentity,
+        spec: &Value,
+        facts: &Facts,
+    ) -> Option<Failure> {
+        let planned = weir_plan::routes(service, spec, facts).ok()?;
+        let routes = self.referenced_routes(spec);
+        let mut named = routes.clone();
+        named.extend(planned.first().cloned());
+        let mut gateways = weir_plan::observed_gateways_of(&named, spec, &service.namespace);
+        for gateway in &mut gateways {
+            self.fill(gateway);
+        }
+        weir_plan::check_refs(service, spec, planned.first(), &routes, &gateways)
     }
 }

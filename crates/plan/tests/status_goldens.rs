@@ -1,0 +1,350 @@
+//! The status of every recorded case before its children reported anything, beside ours of the same world: the
+//! planned objects exist and say nothing yet.
+//!
+//! Every difference is a line of `routing/status.tsv`: the case (`*` for any), the path, and the row of `product.md`
+//! section 2, the [FIX] or the section of a control-plane text that settles it. A line that allows nothing any more
+//! must go.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stderr, reason = "skipped tests and counts are said")]
+
+#[allow(dead_code, reason = "objects are compared elsewhere")]
+#[path = "recordings/cases.rs"]
+mod cases;
+#[allow(dead_code, reason = "objects are compared elsewhere")]
+#[path = "routing/objects.rs"]
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_compose::{CombineError, Globals, Naming, combine};
+use weir_plan::{
+    Facts, Failure, Group, ImageVolumes, Metadata, ObservedScheduler, Outcome, ServiceIdentity,
+    StatusInput, observed_gateways_of, status,
+};
+
+use objects::Case;
+
+/// One line of the list.
+struct Allowed {
+    case: String,
+    path: String,
+}
+
+/// Whether a pattern, in which `*` stands for any text, is that of `text`.
+fn fits(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len())
+                .filter_map(|at| rest.get(at..))
+                .any(|rest| fits(after, rest))
+        }),
+    }
+}
+
+fn allowed() -> Vec<Allowed> {
+    let lines = include_str!("routing/status.tsv").lines();
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [case, path, reason] = columns.as_slice() else {
+                panic!("three columns: {line}");
+            };
+            assert!(!reason.is_empty(), "{line}");
+            Allowed {
+                case: (*case).to_owned(),
+                path: (*path).to_owned(),
+            }
+        })
+        .collect()
+}
+
+fn failed(condition: &'static str, reason: &'static str, message: String) -> Outcome {
+    Outcome::Failed(Failure {
+        condition,
+        reason,
+        message,
+    })
+}
+
+/// What a pass of the controller does and sees, without a cluster.
+#[derive(Default)]
+struct Pass {
+    spec: Option<Value>,
+    applied: Vec<Value>,
+    presets: Outcome,
+    workloads: Outcome,
+    router: Outcome,
+    live: Vec<Arc<Value>>,
+    scheduler: ObservedScheduler,
+    group: Option<Group>,
+    planned: Option<Value>,
+    routes: Vec<Value>,
+    facts: Facts,
+}
+
+fn pass(case: &Case, service: &ServiceIdentity) -> Pass {
+    let inner = &case.inner;
+    let mut pass = Pass::default();
+    let globals = Globals {
+        tls: inner.facts.tls,
+        model_header: inner.facts.model_header.clone(),
+        ..Globals::default()
+    };
+    let combined = match combine(&inner.service, &globals, &Naming::default(), inner) {
+        Ok(combined) => combined,
+        Err(error) => {
+            let reason = if matches!(error, CombineError::NotFound { .. }) {
+                "ConfigNotFound"
+            } else {
+                "CombineBaseError"
+            };
+            pass.presets = failed("PresetsCombined", reason, error.to_string());
+            return pass;
+        }
+    };
+    pass.presets = Outcome::Done;
+    let applied = combined.layers.iter().map(|(source, config)| {
+        // Presets come from the shared namespace, whoever ships them.
+        let namespace = if config.namespace.is_empty() {
+            "kserve"
+        } else {
+            &config.namespace
+        };
+        json!({"name": config.name, "namespace": namespace, "source": source.as_str()})
+    });
+    pass.applied = applied.collect();
+    let spec = combined.effective.spec;
+    let facts = case.facts(&spec);
+    pass.spec = Some(spec.clone());
+    pass.facts = facts.clone();
+    let children = match weir_plan::workloads(service, &spec, &facts) {
+        Ok(objects) => objects,
+        Err(error) => {
+            pass.workloads = Outcome::Failed(weir_plan::workload_failure(&spec, &error));
+            return pass;
+        }
+    };
+    pass.live.extend(children.into_iter().map(Arc::new));
+    match weir_plan::scaling(service, &spec, &facts) {
+        Ok(objects) => pass.live.extend(objects.into_iter().map(Arc::new)),
+        Err(error) => {
+            pass.workloads = Outcome::Failed(weir_plan::scaling_failure(&error));
+            return pass;
+        }
+    }
+    pass.workloads = Outcome::Done;
+    pass.planned = match weir_plan::routes(service, &spec, &facts) {
+        Ok(routes) => routes.into_iter().next(),
+        Err(error) => {
+            pass.router = failed(
+                "HTTPRoutesReady",
+                "HTTPRouteReconcileError",
+                format!("Failed to reconcile HTTPRoute: {error}"),
+            );
+            return pass;
+        }
+    };
+    pass.routes = case.referenced_routes(&spec);
+    if let Some(failure) = case.refusal(service, &spec, &facts) {
+        pass.router = Outcome::Failed(failure);
+        return pass;
+    }
+    match weir_plan::scheduler(service, &spec, &facts) {
+        Ok(objects) => {
+            if spec
+                .pointer("/router/scheduler")
+                .is_some_and(|s| !s.is_null())
+            {
+                pass.scheduler.metadata = Metadata::NoServedKind;
+            }
+            for object in objects.into_iter().map(Arc::new) {
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                match object["kind"].as_str().unwrap() {
+                    "Deployment" if name.contains("tokenizer") => {
+                        pass.scheduler.tokenizer = Some(object)
+                    }
+                    "Deployment" => pass.scheduler.picker = Some(object),
+                    "InferencePool" => pass.scheduler.pools.push(object),
+                    _ => {}
+                }
+            }
+        }
+        Err(error) => {
+            pass.router = failed(
+                "SchedulerWorkloadReady",
+                "SchedulerReconcileError",
+                format!("Failed to reconcile scheduler: {error}"),
+            );
+            return pass;
+        }
+    }
+    pass.scheduler
+        .pools
+        .extend(facts.router.pool.clone().map(Arc::new));
+    pass.group = pass
+        .planned
+        .as_ref()
+        .and_then(|_| Group::of(service, &spec, &facts));
+    pass.routes.extend(pass.planned.clone());
+    pass.router = Outcome::Done;
+    pass
+}
+
+fn told(case: &Case) -> Value {
+    let service = ServiceIdentity::of(&case.inner.service);
+    let pass = pass(case, &service);
+    let spec = pass.spec.clone().unwrap_or_default();
+    let mut of_routes = pass.routes.clone();
+    of_routes.extend(pass.planned.clone());
+    let mut gateways = observed_gateways_of(&of_routes, &spec, &service.namespace);
+    for gateway in &mut gateways {
+        case.fill(gateway);
+    }
+    status(&StatusInput {
+        service: &service,
+        generation: 1,
+        previous: &Value::Null,
+        spec: pass.spec.as_ref(),
+        pinned: &BTreeMap::new(),
+        applied: &pass.applied,
+        presets: &pass.presets,
+        notes: "",
+        workloads: &pass.workloads,
+        router: &pass.router,
+        live: &pass.live,
+        service_exists: pass.live.iter().any(|one| one["kind"] == "Service"),
+        pods: &[],
+        scheduler: &pass.scheduler,
+        group: pass.group.as_ref(),
+        planned_route: pass.planned.as_ref(),
+        routes: &pass.routes,
+        gateways: &gateways,
+        url_scheme: case.url_scheme(),
+        cluster_domain: "cluster.local",
+        model_header: &case.inner.facts.model_header,
+        tls: case.inner.facts.tls,
+        image_volumes: ImageVolumes::default(),
+        now: "<time>",
+    })
+}
+
+/// Paths at which two statuses differ; conditions by their type.
+fn differences(ours: &Value, theirs: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let (a, b) = (a.get(key), b.get(key));
+                let at = format!("{path}/{key}");
+                differences(
+                    a.unwrap_or(&Value::Null),
+                    b.unwrap_or(&Value::Null),
+                    &at,
+                    found,
+                );
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if path == "/conditions" => {
+            let by_type = |list: &[Value]| -> Value {
+                list.iter()
+                    .map(|one| (one["type"].as_str().unwrap().to_owned(), one.clone()))
+                    .collect()
+            };
+            differences(&by_type(a), &by_type(b), path, found);
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(a, b, &format!("{path}/{at}"), found);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+/// Both sides of a difference.
+fn shown(ours: &Value, theirs: &Value, path: &str) -> String {
+    let of = |status: &Value| {
+        let mut parts = path.split('/').skip(1);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("conditions"), Some(kind), key) => {
+                let list = status["conditions"].as_array().cloned().unwrap_or_default();
+                let one = list
+                    .into_iter()
+                    .find(|one| one["type"] == kind)
+                    .unwrap_or_default();
+                key.map_or_else(|| one.clone(), |key| one[key].clone())
+            }
+            _ => status.pointer(path).cloned().unwrap_or_default(),
+        }
+    };
+    format!("{} and was {}", of(ours), of(theirs))
+}
+
+#[test]
+fn statuses_are_the_recorded_ones_but_for_the_list() {
+    let Some(cases) = objects::cases() else {
+        return;
+    };
+    let allowed = allowed();
+    let mut used = BTreeSet::new();
+    let mut failing = BTreeMap::<String, Vec<String>>::new();
+    let (mut agreeing, mut listed) = (0, 0);
+    for case in &cases {
+        let Some(theirs) = case.recorded_status() else {
+            continue;
+        };
+        let mut ours = told(case);
+        let mut theirs = theirs.clone();
+        for status in [&mut ours, &mut theirs] {
+            let map = status.as_object_mut().unwrap();
+            // Pinned names are the controller's, and the finalizer write is its own story.
+            map.remove("annotations");
+            map.remove("observedGeneration");
+        }
+        let mut found = BTreeSet::new();
+        differences(&ours, &theirs, "", &mut found);
+        let mut fine = true;
+        for path in &found {
+            let line = allowed
+                .iter()
+                .position(|line| fits(&line.case, &case.inner.name) && fits(&line.path, path));
+            match line {
+                Some(line) => drop(used.insert(line)),
+                None => {
+                    fine = false;
+                    let shown = format!("{path}\t{}", shown(&ours, &theirs, path));
+                    failing
+                        .entry(shown)
+                        .or_default()
+                        .push(case.inner.name.clone());
+                }
+            }
+        }
+        match (fine, found.is_empty()) {
+            (true, true) => agreeing += 1,
+            (true, false) => listed += 1,
+            (false, _) => {}
+        }
+    }
+    let failed: BTreeSet<&String> = failing.values().flatten().collect();
+    eprintln!(
+        "statuses: {agreeing} agree, {listed} differ as allowed, {} fail",
+        failed.len()
+    );
+    for (what, cases) in &failing {
+        eprintln!("{what}\t{}\t{}", cases.len(), cases.join(" "));
+    }
+    let stale: Vec<_> = (0..allowed.len())
+        .filter(|line| !used.contains(line))
+        .filter_map(|line| allowed.get(line))
+        .map(|line| format!("{}\t{}", line.case, line.path))
+        .collect();
+    assert!(failing.is_empty(), "differences that are not in the list");
+    assert!(stale.is_empty(), "lines that allow nothing: {stale:#?}");
+}
