@@ -238,6 +238,8 @@ pub enum Error {
         "container {container} mounts volume {volume} at {path}, where the model service mounts its own: use another path"
     )]
     MountTaken {
+        /// Path of the pod's template.
+        template: &'static str,
         /// The container.
         container: String,
         /// What it mounts.
@@ -256,6 +258,8 @@ pub enum Error {
         "LoRA adapter {name:?}: {uri:?} is not supported for LoRA adapters; use hf://, s3://, gs://, https:// or pvc:// instead"
     )]
     AdapterScheme {
+        /// Its position.
+        index: usize,
         /// The adapter.
         name: String,
         /// Its location.
@@ -303,6 +307,28 @@ pub enum Error {
         /// Matches needed.
         matches: usize,
     },
+}
+
+impl Error {
+    /// The error of a pod, with the path of its template.
+    fn of_template(mut self, path: &'static str) -> Self {
+        if let Self::MountTaken { template, .. } = &mut self {
+            *template = path;
+        }
+        self
+    }
+
+    /// The path of the field that is at fault, for errors whose text does not begin with it.
+    #[must_use]
+    pub fn field(&self) -> Option<String> {
+        match self {
+            Self::AdapterScheme { index, .. } => {
+                Some(format!("spec.model.lora.adapters[{index}].uri"))
+            }
+            Self::MountTaken { template, .. } => Some(format!("{template}.containers")),
+            _ => None,
+        }
+    }
 }
 
 /// Returns every object wanted for the service with the effective spec `spec`, in the order of application.

@@ -89,7 +89,7 @@ pub(crate) fn template(context: &Context<'_>) -> Result<Template, Error> {
         return Err(Error::NoMainContainer { field });
     }
     for feature in FEATURES {
-        feature(&mut pod, context)?;
+        feature(&mut pod, context).map_err(|error| error.of_template(field))?;
     }
     let mut annotations = propagated_annotations(context);
     annotations.extend(workload_annotations(context.workload));

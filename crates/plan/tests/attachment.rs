@@ -218,6 +218,7 @@ fn a_path_that_is_taken_is_an_error_that_names_it() {
     assert_eq!(
         pod_of(&service(), &spec, &Facts::default()).unwrap_err(),
         Error::MountTaken {
+            template: "spec.template",
             container: "main".to_owned(),
             volume: "own".to_owned(),
             path: "/mnt/models".to_owned(),

@@ -203,8 +203,15 @@ impl Review<'_> {
 
     fn not_planned(&mut self, combined: &Combined, error: &Error) {
         let text = error.to_string();
-        let (path, message) = match text.split_once(' ') {
-            Some((path, rest)) if path.starts_with("spec.") => (path.trim_end_matches(':'), rest),
+        let field = match error {
+            Error::Plan(error) => error.field(),
+            _ => None,
+        };
+        let (path, message) = match (&field, text.split_once(' ')) {
+            (Some(path), _) => (path.as_str(), text.as_str()),
+            (None, Some((path, rest))) if path.starts_with("spec.") => {
+                (path.trim_end_matches(':'), rest)
+            }
             _ => ("spec", text.as_str()),
         };
         let (layer, pointer) = self.origin(combined, path);

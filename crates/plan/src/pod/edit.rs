@@ -62,6 +62,7 @@ pub(crate) fn mount(
             .find(|old| old["mountPath"] == new["mountPath"])
         {
             return Err(Error::MountTaken {
+                template: "spec.template",
                 container: container.to_owned(),
                 volume: text(taken, "/name").to_owned(),
                 path: text(new, "/mountPath").to_owned(),

@@ -50,6 +50,7 @@ pub(crate) fn adapters(spec: &Value) -> Result<Vec<Adapter<'_>>, Error> {
         let scheme = scheme.filter(|scheme| matches!(scheme, Scheme::Claim) || scheme.is_store());
         let Some(scheme) = scheme else {
             return Err(Error::AdapterScheme {
+                index,
                 name: name.to_owned(),
                 uri: uri.to_owned(),
             });

@@ -95,6 +95,15 @@ fn field_of_v1alpha1_in_v1alpha2() {
 }
 
 #[test]
+fn adapters_and_tiers_that_cannot_be_attached() {
+    let all = [
+        "    lora:\n      adapters:\n      - name: a\n        uri: hf://o/a\n      - name: x\n        uri: oci://r/x\n",
+        "  kvCacheOffloading:\n    cpu: 1Gi\n    secondary:\n    - fileSystem:\n        emptyDir:\n          size: 1Gi\n  template:\n    containers:\n    - name: main\n      volumeMounts:\n      - name: home\n        mountPath: /mnt/kv-cache-0\n",
+    ];
+    insta::assert_snapshot!(all.map(in_spec).join("\n"));
+}
+
+#[test]
 fn everything_is_said_at_once_and_as_json() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
