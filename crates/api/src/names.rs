@@ -44,6 +44,8 @@ pub const DEFAULT_GATEWAY: &str = "kserve-ingress-gateway";
 pub const GATEWAY_CLASS: &str = "weir";
 /// Controller name in the status that Weir's own gateway writes.
 pub const GATEWAY_CONTROLLER: &str = "weir.dev/gateway";
+/// Why a container of one machine ended together with its node, `reason` in its last state.
+pub const NODE_STOPPED: &str = "NodeStopped";
 /// Longest name of a service: it is a label value.
 pub const MAX_SERVICE_NAME: usize = 63;
 

@@ -8,15 +8,16 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::api::{Api, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use weir_api::names::condition;
+use weir_api::names::{ChildNames, condition};
 
 /// What was last observed of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Ready is true for the present generation.
     Ready {
-        /// Where requests go; none for a service without a router.
+        /// Where requests go: through the gateway or, without a router, to the Service of the pods.
         url: Option<String>,
         /// Name under which the model is served.
         model: String,
@@ -133,7 +134,7 @@ pub async fn observe(
     namespace: &str,
     name: &str,
 ) -> Result<Progress, kube::Error> {
-    let resource = kube::core::ApiResource {
+    let resource = ApiResource {
         group: "serving.kserve.io".into(),
         version: "v1alpha2".into(),
         api_version: "serving.kserve.io/v1alpha2".into(),
@@ -142,7 +143,33 @@ pub async fn observe(
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let object = api.get(name).await?;
-    Ok(progress(&serde_json::to_value(object).unwrap_or_default()))
+    let mut progress = progress(&serde_json::to_value(object).unwrap_or_default());
+    if let Progress::Ready { url, .. } = &mut progress
+        && url.is_none()
+    {
+        let services: Api<DynamicObject> = Api::namespaced_with(
+            client.clone(),
+            namespace,
+            &ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service")),
+        );
+        let own = services
+            .get_opt(&ChildNames::new(name).workload_service())
+            .await?;
+        *url = own.and_then(|own| address(&serde_json::to_value(own).unwrap_or_default()));
+    }
+    Ok(progress)
+}
+
+/// Where a Service can be reached on this machine.
+fn address(service: &Value) -> Option<String> {
+    let ip = service.pointer("/spec/clusterIP")?.as_str()?;
+    let ip: std::net::IpAddr = ip.parse().ok()?;
+    let port = service.pointer("/spec/ports/0")?;
+    let scheme = match port["appProtocol"].as_str() {
+        Some("https") => "https",
+        _ => "http",
+    };
+    Some(format!("{scheme}://{ip}:{}", port["port"].as_u64()?))
 }
 
 /// Asks the service for its models, through the gateway as a user would: Ready is what the controller saw,
@@ -202,6 +229,25 @@ async fn send(request: Request<Full<Bytes>>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_without_a_router_has_the_address_of_its_pods() {
+        let service = |ip: &str, protocol: &str| json!({"spec": {"clusterIP": ip, "ports": [{"port": 8000, "appProtocol": protocol}]}});
+        for (object, wanted) in [
+            (
+                service("127.64.128.7", "http"),
+                Some("http://127.64.128.7:8000"),
+            ),
+            (
+                service("127.64.128.7", "https"),
+                Some("https://127.64.128.7:8000"),
+            ),
+            (service("None", "http"), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(address(&object).as_deref(), wanted, "{object}");
+        }
+    }
 
     #[test]
     fn progress_names_what_is_awaited() {

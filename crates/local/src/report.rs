@@ -56,6 +56,13 @@ impl Report {
         ));
     }
 
+    /// A service is Ready, but has neither route nor Service.
+    pub fn ready_without_address(&self, service: &str, model: &str) {
+        self.result(&format!(
+            "ready    {service}  serves {model:?} to whoever knows the addresses of its pods"
+        ));
+    }
+
     /// How to reach the API with Kubernetes tools.
     pub fn kubeconfig(&self, path: &Path) {
         self.result(&format!("export KUBECONFIG={}", path.display()));

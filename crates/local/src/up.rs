@@ -338,7 +338,9 @@ async fn follow(
                     url: Some(url),
                     model,
                 } => report.ready(&key.name, url, model),
-                Progress::Ready { url: None, model } => report.ready(&key.name, "no router", model),
+                Progress::Ready { url: None, model } => {
+                    report.ready_without_address(&key.name, model)
+                }
             }
             *last = Some(now);
         }

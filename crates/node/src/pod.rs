@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_api::names::NODE_STOPPED;
 
 use crate::container::parking::States;
 use crate::container::{PodContext, Stop};
@@ -355,7 +356,7 @@ fn initial(pod: &Value) -> Vec<ContainerState> {
                 .and_then(|status| status["restartCount"].as_u64())
                 .unwrap_or(0);
             let last = if ran {
-                json!({"terminated": {"exitCode": 137, "reason": "Error", "finishedAt": now(),
+                json!({"terminated": {"exitCode": 137, "reason": NODE_STOPPED, "finishedAt": now(),
                                       "message": "the node was stopped"}})
             } else {
                 before.map_or_else(|| json!({}), |status| status["lastState"].clone())

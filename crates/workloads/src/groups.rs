@@ -197,6 +197,14 @@ impl Controllers {
             .then(|| (1..member::size(record)).find(|index| !group.workers.contains_key(index)))
             .flatten()
             .map(|index| format!("{}-{index}", name(leader)));
+        // Whatever the policy is, such a worker will not find the leader.
+        let misled = group
+            .workers
+            .values()
+            .find(|worker| health::misled(worker, leader));
+        if let Some(worker) = misled {
+            return Some(format!("pod {} knows an older address", name(worker)));
+        }
         health::broken(policy, &group.members().collect::<Vec<_>>(), lost)
     }
 

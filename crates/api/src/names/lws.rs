@@ -18,6 +18,8 @@ pub const SUBGROUP_KEY: &str = "leaderworkerset.sigs.k8s.io/subgroup-key";
 pub const SIZE: &str = "leaderworkerset.sigs.k8s.io/size";
 /// Name of the leader, an annotation of workers.
 pub const LEADER_NAME: &str = "leaderworkerset.sigs.k8s.io/leader-name";
+/// Address of the leader when the worker was made, an annotation where there are no names in DNS.
+pub const LEADER_ADDRESS: &str = "weir.dev/leader-address";
 /// Pods of a subgroup, an annotation.
 pub const SUBGROUP_SIZE: &str = "leaderworkerset.sigs.k8s.io/subgroup-size";
 /// `spec.networkConfig.subdomainPolicy` where it is not the default, an annotation of leaders.

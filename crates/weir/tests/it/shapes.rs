@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::instance::{Instance, has_kubectl, post, processes_of, root};
+use crate::instance::{Instance, has_kubectl, post, processes_of, root, shared};
 
 const PODS: [&str; 4] = [
     "get",
@@ -23,7 +23,11 @@ fn start(dir: &std::path::Path, name: &str) -> Instance {
 }
 
 fn answers(weir: &Instance, name: &str) -> bool {
-    let url = format!("{}/default/{name}/v1/completions", weir.gateway);
+    answers_at(&format!("{}/default/{name}", weir.gateway), name)
+}
+
+fn answers_at(url: &str, name: &str) -> bool {
+    let url = format!("{url}/v1/completions");
     let body = format!(r#"{{"model":"{name}","max_tokens":2,"prompt":"Hello"}}"#);
     let (status, answer) = post(&url, &body);
     status == 200 && answer.contains("x-weir-engine: simulated")
@@ -148,4 +152,18 @@ fn a_group_of_nodes_is_made_anew_whichever_of_its_processes_dies() {
     kill_process(other);
     ready(&weir, 4, |ready| ready.is_disjoint(&before));
     assert!(answers(&weir, "multi-node"));
+}
+
+/// It has no router, so that its Service is where requests go.
+#[test]
+fn the_guide_s_multi_node_example_answers_at_its_service() {
+    let Some(manifest) = shared("guide/6-multi-node.yaml") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut weir = Instance::start(&dir.path().join("d"), &[&manifest], &[]);
+    let ready = weir.await_line("ready    llama-405b");
+    let url = ready.split_whitespace().last().unwrap();
+    assert!(url.starts_with("http://127."), "{ready}");
+    assert!(answers_at(url, "llama-405b"), "{ready}");
 }

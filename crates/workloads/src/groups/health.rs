@@ -2,6 +2,7 @@
 //! one is made anew.
 
 use serde_json::Value;
+use weir_api::names::{NODE_STOPPED, lws};
 
 use crate::endpoints::is_ready;
 use crate::kinds::{deleting, name, text};
@@ -19,8 +20,8 @@ pub enum RestartPolicy {
 
 impl RestartPolicy {
     /// Reads the policy of a set; `after_start` is its annotation of the same meaning.
-    pub fn of(record: &Value, after_start: bool) -> Self {
-        match text(record, "/spec/leaderWorkerTemplate/restartPolicy") {
+    pub fn of(set: &Value, after_start: bool) -> Self {
+        match text(set, "/spec/leaderWorkerTemplate/restartPolicy") {
             "None" | "Default" => Self::None,
             "RecreateGroupAfterStart" => Self::RecreateAfterStart,
             _ if after_start => Self::RecreateAfterStart,
@@ -58,13 +59,22 @@ pub fn has_ended(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
-/// A container of the pod that was started again.
+/// A container of the pod that was started again. When the node itself was, all pods of the group
+/// began anew together, which is all that making it anew is for.
 fn restarted(pod: &Value) -> Option<&str> {
     ["initContainerStatuses", "containerStatuses"]
         .iter()
         .flat_map(|list| pod["status"][*list].as_array().into_iter().flatten())
-        .find(|status| status["restartCount"].as_i64().unwrap_or(0) > 0)
+        .filter(|status| status["restartCount"].as_i64().unwrap_or(0) > 0)
+        .find(|status| text(status, "/lastState/terminated/reason") != NODE_STOPPED)
         .and_then(|status| status["name"].as_str())
+}
+
+/// Whether a worker was told another address of its leader than the present one.
+pub fn misled(worker: &Value, leader: &Value) -> bool {
+    let told = worker["metadata"]["annotations"][lws::LEADER_ADDRESS].as_str();
+    let present = text(leader, "/status/podIP");
+    told.is_some_and(|told| !present.is_empty() && told != present)
 }
 
 /// Whether a group of `size` serves: leader and workers are there, ready and to stay.
@@ -185,6 +195,19 @@ mod tests {
             let members: Vec<&Value> = members.iter().collect();
             let found = broken(policy, &members, lost);
             assert_eq!(found.as_deref(), wanted, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_was_stopped_breaks_nothing_unless_addresses_change() {
+        let mut pod = pod("l", "Running", 1, false);
+        let status = &mut pod["status"]["containerStatuses"][0];
+        status["lastState"] = json!({"terminated": {"reason": NODE_STOPPED}});
+        assert_eq!(broken(RestartPolicy::Recreate, &[&pod], None), None);
+        let leader = |ip: &str| json!({"status": {"podIP": ip}});
+        let worker = json!({"metadata": {"annotations": {lws::LEADER_ADDRESS: "127.70.1.1"}}});
+        for (ip, wanted) in [("127.70.1.1", false), ("127.71.1.1", true), ("", false)] {
+            assert_eq!(misled(&worker, &leader(ip)), wanted, "{ip}");
         }
     }
 

@@ -59,6 +59,7 @@ pub fn worker(set: &Value, leader: &Value, (group, index): (i64, i64), record: &
     );
     pod["metadata"]["labels"][lws::REVISION] = leader["metadata"]["labels"][lws::REVISION].clone();
     pod["metadata"]["annotations"][lws::LEADER_NAME] = json!(leader_name);
+    pod["metadata"]["annotations"][lws::LEADER_ADDRESS] = json!(text(leader, "/status/podIP"));
     pod["metadata"]["name"] = json!(format!("{leader_name}-{index}"));
     pod["metadata"]["ownerReferences"] = json!([owner(leader, Kind::Pod)]);
     pod
