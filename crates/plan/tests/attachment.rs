@@ -480,6 +480,34 @@ fn a_service_may_name_its_one_secret() {
 }
 
 #[test]
+fn a_tokenizer_has_the_secrets_of_the_pickers_account() {
+    let mut spec = spec("s3://b/m");
+    spec["router"] = json!({"scheduler": {
+        "pool": {"spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "targetPorts": [{"number": 8000}],
+            "endpointPickerRef": {"name": "epp", "port": {"number": 9002}},
+        }},
+        "template": {
+            "serviceAccountName": "picker",
+            "containers": [{"name": "main", "image": "picker"}],
+        },
+        "tokenizer": {"template": {"containers": [{"name": "main", "image": "tokenizer"}]}},
+    }});
+    let token = secret(&[("HF_TOKEN", "t")], &[]);
+    let facts = facts(account("picker", &json!({}), &["hub"]), &[("hub", token)]);
+    let asked = weir_plan::secrets(&service(), &spec, &facts);
+    assert_eq!(asked, BTreeSet::from(["hub".to_owned()]));
+    let objects = weir_plan::scheduler(&service(), &spec, &facts).unwrap();
+    let tokenizer = objects
+        .iter()
+        .find(|o| o["metadata"]["name"] == "llama-tokenizer" && o["kind"] == "Deployment")
+        .unwrap();
+    let init = initializer(&tokenizer["spec"]["template"]["spec"]);
+    assert_eq!(environment(&init), ["HF_TOKEN<hub/HF_TOKEN"]);
+}
+
+#[test]
 fn authorities_reach_every_download_and_the_namespace() {
     let mut settings = facts(account("default", &json!({}), &[]), &[]);
     settings.storage.ca_config_map = Some("corp-ca".to_owned());

@@ -10,7 +10,7 @@ use weir_api::names::annotation;
 
 use crate::pod::account;
 use crate::role::Role;
-use crate::{DEFAULT_ACCOUNT, Error, Facts, ServiceIdentity, items, strings, text};
+use crate::{DEFAULT_ACCOUNT, Error, Facts, ServiceIdentity, items, present, strings, text};
 
 /// A Secret, as far as the plan may know it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -177,6 +177,11 @@ pub fn secrets(service: &ServiceIdentity, spec: &Value, facts: &Facts) -> BTreeS
     let mut names = BTreeSet::new();
     for role in Role::of(spec) {
         let account = account::users(role, spec).map_or("", |(name, _)| name);
+        names.extend(wanted(service, account, facts));
+    }
+    // The picker's pods read the model too, to count tokens.
+    if present(spec, "/router/scheduler") {
+        let account = text(spec, "/router/scheduler/template/serviceAccountName");
         names.extend(wanted(service, account, facts));
     }
     names
