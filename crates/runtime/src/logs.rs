@@ -1,8 +1,12 @@
 //! Structured logs on standard error.
 
+mod zap;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use zap::Times;
 
 /// Form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +15,8 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// One JSON object a line, in the layout of llm-d's components.
+    Zap(Times),
 }
 
 /// Starts logging at `level` (a `tracing` filter such as `info` or `weir_node=debug,warn`);
@@ -27,5 +33,6 @@ pub fn init(level: &str, format: Format) {
     let _ = match format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().try_init(),
+        Format::Zap(times) => builder.event_format(zap::Lines(times)).try_init(),
     };
 }

@@ -126,7 +126,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             let format = if options.logs.console {
                 logs::Format::Text
             } else {
-                logs::Format::Json
+                logs::Format::Zap(options.logs.times)
             };
             logs::init(options.logs.level, format);
             weir_runtime::install_crypto();

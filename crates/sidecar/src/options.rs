@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use weir_runtime::logs::Times;
 
 pub use moriio::Moriio;
 
@@ -100,6 +101,8 @@ pub struct Logs {
     pub level: &'static str,
     /// Lines for people in place of JSON.
     pub console: bool,
+    /// How the time of a JSON line is written.
+    pub times: Times,
 }
 
 /// A configuration that was checked.
@@ -553,6 +556,14 @@ impl Merged<'_> {
         Logs {
             level,
             console: self.given.text("zap-encoder") == Some("console"),
+            times: match self.given.text("zap-time-encoding") {
+                Some("millis") => Times::Millis,
+                Some("nano") => Times::Nano,
+                Some("iso8601") => Times::Iso8601,
+                Some("rfc3339") => Times::Rfc3339,
+                Some("rfc3339nano") => Times::Rfc3339Nano,
+                _ => Times::Epoch,
+            },
         }
     }
 }

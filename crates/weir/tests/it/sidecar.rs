@@ -103,7 +103,7 @@ fn a_sidecar_serves_an_engine_and_lets_its_streams_end() {
 
 #[test]
 fn the_command_line_ends_as_it_is_read() {
-    let rows: [(&[&str], i32, &str); 4] = [
+    let rows: [(&[&str], i32, &str); 5] = [
         (&["--help"], 0, "--kv-connector"),
         (&["--nonsense"], 2, "unknown flag: --nonsense"),
         (
@@ -112,6 +112,11 @@ fn the_command_line_ends_as_it_is_read() {
             "--kv-connector must be one of: nixlv2",
         ),
         (&["--cert-path=/nonexistent"], 1, "/nonexistent/tls.crt"),
+        (
+            &["--cert-path=/nonexistent"],
+            1,
+            r#","logger":"weir_sidecar","msg":"Sidecar starts","configuration":"{"#,
+        ),
     ];
     for (words, status, says) in rows {
         let output = Command::new(program())
