@@ -43,7 +43,7 @@ const TABLE: &[(&str, u8, &[&str])] = &[
 ];
 
 /// Only for tests and for generated files: nothing that ships may use them.
-const TOOLS: &[&str] = &["testkit", "xtask"];
+const TOOLS: &[&str] = &["testkit", "load", "xtask"];
 
 /// One cryptography provider, no C library of it, no OpenSSL.
 const NOT_LINKED: &[&str] = &[

@@ -7,6 +7,7 @@
 )]
 
 mod client;
+mod envoy;
 mod fakes;
 mod goldens;
 mod pages;

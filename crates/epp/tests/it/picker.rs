@@ -18,7 +18,15 @@ pub(crate) struct Picker {
 impl Picker {
     /// Starts with a configuration file and more flags; returns when it takes connections.
     pub(crate) async fn start(config: &Path, flags: &[&str]) -> Self {
-        let [grpc, health, metrics] = ports();
+        Self::start_on(ports(), config, flags).await
+    }
+
+    /// The same on ports that are given.
+    pub(crate) async fn start_on(
+        [grpc, health, metrics]: [u16; 3],
+        config: &Path,
+        flags: &[&str],
+    ) -> Self {
         let mut words: Vec<String> = [
             "--pool-name=pool",
             "--secure-serving=false",
@@ -69,7 +77,7 @@ impl Drop for Picker {
 }
 
 /// Ports that were free a moment ago.
-fn ports() -> [u16; 3] {
+pub(crate) fn ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| std::net::TcpListener::bind("0.0.0.0:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
