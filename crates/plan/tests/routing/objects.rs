@@ -13,7 +13,7 @@ pub(crate) struct Case {
     pub(crate) inner: cases::Case,
     pub(crate) objects: Vec<Named>,
     environment: Vec<Value>,
-    status: Option<Value>,
+    statuses: [Option<Value>; 2],
     url_scheme: String,
 }
 
@@ -231,14 +231,15 @@ pub(crate) fn cases() -> Option<Vec<Case>> {
         let mut environment = documents(&path.join("environment.yaml"));
         environment.extend(documents(&path.join("input.yaml")));
         let told = documents(&path.join("status.yaml"));
-        let told = told
-            .first()
-            .and_then(|told| told["before"].as_array().cloned());
-        let status = told.into_iter().flatten().find(|one| one["name"] == *own);
+        let statuses = ["before", "afterChildrenReady"].map(|when| {
+            let told = told.first().and_then(|told| told[when].as_array().cloned());
+            let own = told.into_iter().flatten().find(|one| one["name"] == *own);
+            own.map(|one| one["status"].clone())
+        });
         let text = std::fs::read_to_string(path.join("environment.yaml")).unwrap_or_default();
         let https = text.contains("\"urlScheme\": \"https\"");
         Case {
-            status: status.map(|one| one["status"].clone()),
+            statuses,
             url_scheme: if https { "https" } else { "http" }.to_owned(),
             objects: named(&own, &inner.namespace, objects),
             environment,
@@ -288,9 +289,10 @@ impl Case {
         }
     }
 
-    /// The status before the children reported anything.
-    pub(crate) fn recorded_status(&self) -> Option<&Value> {
-        self.status.as_ref()
+    /// The status before the children reported anything, or once all of them are ready.
+    pub(crate) fn recorded_status(&self, all_ready: bool) -> Option<&Value> {
+        let [before, after] = &self.statuses;
+        if all_ready { after } else { before }.as_ref()
     }
 
     /// Preferred scheme of URLs.
