@@ -117,7 +117,11 @@ impl Settings {
                 "disabled" => ModelRouting::Disabled,
                 _ => ModelRouting::Enabled,
             },
-            storage: StorageInitializer::read(&storage),
+            storage: StorageInitializer::read(&storage).map_err(|cause| SettingsError {
+                name: format!("{system_namespace}/{GLOBAL_CONFIG_MAP}"),
+                key: "storageInitializer",
+                cause,
+            })?,
             credentials: CredentialSettings::read(&part("credentials")?),
             local_models: part("localModel")?["enabled"] == true,
             expiration_annotations,

@@ -3,7 +3,18 @@
 use serde_json::Value;
 use weir_api::names::image;
 
+use crate::quantity::Quantity;
 use crate::text;
+
+/// Keys whose values are quantities.
+const QUANTITIES: [&str; 6] = [
+    "cpuRequest",
+    "cpuLimit",
+    "memoryRequest",
+    "memoryLimit",
+    "cpuModelcar",
+    "memoryModelcar",
+];
 
 /// How models get into pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +77,21 @@ impl Default for StorageInitializer {
 
 impl StorageInitializer {
     /// Reads the configuration's JSON; what it leaves out is default.
-    pub(crate) fn read(json: &Value) -> Self {
+    ///
+    /// # Errors
+    /// Says which value is no quantity: every pod would be refused for it.
+    pub(crate) fn read(json: &Value) -> Result<Self, String> {
+        for key in QUANTITIES {
+            let given = text(json, &format!("/{key}"));
+            if !given.is_empty() && Quantity::parse(given).is_none() {
+                return Err(format!(
+                    "{key} {given:?} is no quantity such as 100m or 1Gi"
+                ));
+            }
+        }
         let given = |key: &str| Some(text(json, key).to_owned()).filter(|text| !text.is_empty());
         let default = Self::default();
-        Self {
+        Ok(Self {
             image: given("/image").unwrap_or(default.image),
             cpu_request: given("/cpuRequest").unwrap_or(default.cpu_request),
             cpu_limit: given("/cpuLimit").unwrap_or(default.cpu_limit),
@@ -84,7 +106,7 @@ impl StorageInitializer {
                 Some(uid) => uid.as_i64(),
                 None => default.modelcar_uid,
             },
-        }
+        })
     }
 }
 

@@ -339,3 +339,16 @@ fn the_configuration_is_read() {
         assert_eq!(settings.storage.oci, mode, "{storage}");
     }
 }
+
+#[test]
+fn a_quantity_that_is_none_is_told_with_its_key() {
+    for key in ["cpuRequest", "memoryLimit", "memoryModelcar"] {
+        let storage = json!({key: "much"}).to_string();
+        let map = json!({"data": {"storageInitializer": storage}});
+        let refused = Settings::read(Some(&map), "sys").unwrap_err().to_string();
+        let wanted = format!(
+            "failed to load ConfigMap sys/inferenceservice-config: key storageInitializer: {key} \"much\" is no quantity"
+        );
+        assert!(refused.starts_with(&wanted), "{refused}");
+    }
+}
