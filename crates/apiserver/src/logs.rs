@@ -249,7 +249,8 @@ impl Tail {
                 }
                 return Some(Bytes::from(bytes));
             }
-            if !self.follow || self.last || self.app.shutdown.is_cancelled() {
+            let over = self.last || self.reader.is_over();
+            if !self.follow || over || self.app.shutdown.is_cancelled() {
                 return None;
             }
             // One more look at the files after the container ended.

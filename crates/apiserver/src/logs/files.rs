@@ -19,7 +19,11 @@ pub(super) struct Files {
 
 impl Files {
     fn path(&self, age: usize) -> PathBuf {
-        let name = container_log::file_name(&self.container, self.run, age);
+        self.path_of(self.run, age)
+    }
+
+    fn path_of(&self, run: Run, age: usize) -> PathBuf {
+        let name = container_log::file_name(&self.container, run, age);
         self.directory.join(name)
     }
 
@@ -40,10 +44,12 @@ impl Files {
         Some((file, number))
     }
 
-    /// Under which name the file of this number is now.
-    fn age_of(&self, number: u64) -> Option<usize> {
-        let is =
-            |age: &usize| std::fs::metadata(self.path(*age)).is_ok_and(|data| data.ino() == number);
+    /// Under which name of a run the file of this number is now.
+    fn age_of(&self, run: Run, number: u64) -> Option<usize> {
+        let is = |age: &usize| {
+            let data = std::fs::metadata(self.path_of(run, *age));
+            data.is_ok_and(|data| data.ino() == number)
+        };
         (0..KEPT).find(is)
     }
 
@@ -101,6 +107,10 @@ pub(super) struct Reader {
     open: Option<(File, u64)>,
     /// Whether the open file was put aside, so that nothing is added to it any more.
     closed: bool,
+    /// Whether another run has begun since, so that this one is the one before by now.
+    moved: bool,
+    /// Whether all of such a run was read.
+    over: bool,
 }
 
 impl Reader {
@@ -121,7 +131,14 @@ impl Reader {
             files,
             open,
             closed: false,
+            moved: false,
+            over: false,
         }
+    }
+
+    /// Whether nothing comes any more, because the container was started anew.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// What comes next; nothing when nothing more is there yet.
@@ -143,8 +160,16 @@ impl Reader {
             if read.is_ok_and(|count| count > 0) {
                 return bytes;
             }
-            let age = self.files.age_of(*number);
-            if age == Some(0) {
+            let number = *number;
+            let mut age = self.files.age_of(self.files.run, number);
+            if age.is_none() && !self.moved {
+                age = self.files.age_of(Run::Previous, number);
+                if age.is_some() {
+                    self.files.run = Run::Previous;
+                    self.moved = true;
+                }
+            }
+            if age == Some(0) && !self.moved {
                 return Vec::new();
             }
             // Between the read and the look something may have been added.
@@ -152,10 +177,16 @@ impl Reader {
                 continue;
             }
             let next = match age {
+                Some(0) => None,
                 Some(age) => Some(age - 1),
-                // Put aside more often than files are kept, or by a new run.
+                None if self.moved => None,
+                // Put aside more often than files are kept.
                 None => self.files.oldest(),
             };
+            if next.is_none() && self.moved {
+                self.over = true;
+                return Vec::new();
+            }
             self.open = match next {
                 Some(age) => self.files.open(age).await,
                 None => None,
@@ -227,6 +258,25 @@ mod tests {
         }
         // What is not there any more cannot be read; the rest follows.
         assert_eq!(rest(&mut reader).await, "5\n6\n7\n8\n");
+    }
+
+    #[tokio::test]
+    async fn a_reader_stays_with_its_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        append(dir, "1\n");
+        let mut reader = Reader::new(files(dir), None).await;
+        assert_eq!(rest(&mut reader).await, "1\n");
+        append(dir, "2\n");
+        rotate(dir);
+        append(dir, "3\n");
+        for (from, to) in [("c.log.1", "c.previous.log.1"), ("c.log", "c.previous.log")] {
+            std::fs::rename(dir.join(from), dir.join(to)).unwrap();
+        }
+        append(dir, "of the next run\n");
+        assert_eq!(rest(&mut reader).await, "2\n3\n");
+        assert!(reader.is_over());
+        assert_eq!(rest(&mut reader).await, "");
     }
 
     #[tokio::test]
