@@ -28,7 +28,9 @@ use serde_json::Value;
 use weir_manifest::Document;
 
 use fields::{Fields, Report};
-use settings::{FileDiscovery, HttpSource, Parser, Settings};
+use settings::{FileDiscovery, HttpSource, Parser, Reporter, Settings};
+
+use crate::request::Headers;
 
 pub use fields::Problem;
 pub use flow::{Band, FairnessPolicy, FlowControl, OrderingPolicy};
@@ -142,6 +144,14 @@ const API_VERSION: &str = "llm-d.ai/v1alpha1";
 const OLD_API_VERSION: &str = "inference.networking.x-k8s.io/v1alpha1";
 const KIND: &str = "EndpointPickerConfig";
 
+/// Headers in which agents name their session.
+const AGENT_HEADERS: [&str; 4] = [
+    "x-claude-code-session-id",
+    "x-session-affinity",
+    "session-id",
+    "session_id",
+];
+
 /// The configuration without a document.
 pub const DEFAULT: &str = "\
 apiVersion: llm-d.ai/v1alpha1
@@ -250,6 +260,33 @@ impl Config {
             .iter()
             .find_map(|source| match &self.plugins[source.plugin].settings {
                 Settings::MetricsSource(source) => Some(source),
+                _ => None,
+            })
+    }
+
+    /// The flow that an agent's own session header names, where a plugin looks for it. A fairness header comes first.
+    #[must_use]
+    pub fn agent_flow<'h>(&self, headers: &'h dyn Headers) -> Option<&'h str> {
+        let additional = self
+            .plugins
+            .iter()
+            .find_map(|plugin| match &plugin.settings {
+                Settings::AgentIdentity { additional } => Some(additional),
+                _ => None,
+            })?;
+        AGENT_HEADERS
+            .iter()
+            .copied()
+            .chain(additional.iter().map(String::as_str))
+            .find_map(|name| headers.header(name).filter(|id| !id.is_empty()))
+    }
+
+    /// What is computed of every answer.
+    pub fn reporters(&self) -> impl Iterator<Item = &Reporter> {
+        self.plugins
+            .iter()
+            .filter_map(|plugin| match &plugin.settings {
+                Settings::Reporter(reporter) => Some(&**reporter),
                 _ => None,
             })
     }

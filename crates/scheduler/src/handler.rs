@@ -45,6 +45,14 @@ pub(crate) enum Decider {
     },
 }
 
+/// What all profiles of a decision work on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) profiles: &'a [Profile],
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) candidates: &'a [u32],
+}
+
 /// What ran: profile and pick, in order; the first one named is primary.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
@@ -130,47 +138,50 @@ impl Handler {
     /// Runs what has to run.
     pub(crate) fn run(
         &self,
-        profiles: &[Profile],
-        context: &Context<'_>,
-        candidates: &[u32],
+        ground: Ground<'_>,
         work: &mut Work<'_>,
         after_primary: impl FnMut(&Work<'_>),
     ) -> Result<Runs, Rejection> {
         match self {
-            Self::Single | Self::DataParallel { .. } => {
-                only(profiles, 0, context, candidates, work, after_primary)
-            }
+            Self::Single | Self::DataParallel { .. } => only(0, ground, work, after_primary),
             Self::Header { header, default } => {
-                let wanted = context.request.headers.header(header).unwrap_or(default);
-                let index = if profiles.len() == 1 {
+                let wanted = ground
+                    .context
+                    .request
+                    .headers
+                    .header(header)
+                    .unwrap_or(default);
+                let index = if ground.profiles.len() == 1 {
                     Some(0)
                 } else {
-                    profiles.iter().position(|profile| profile.name == wanted)
+                    ground
+                        .profiles
+                        .iter()
+                        .position(|profile| profile.name == wanted)
                 };
                 let Some(index) = index else {
                     return Err(Rejection::not_scheduled(format_args!(
                         "failed to run any scheduler profile for request {}",
-                        context.request.id
+                        ground.context.request.id
                     )));
                 };
-                only(profiles, index, context, candidates, work, after_primary)
+                only(index, ground, work, after_primary)
             }
-            Self::Disagg(stages) => stages.run(profiles, context, candidates, work, after_primary),
+            Self::Disagg(stages) => stages.run(ground, work, after_primary),
         }
     }
 }
 
 fn only(
-    profiles: &[Profile],
     index: usize,
-    context: &Context<'_>,
-    candidates: &[u32],
+    ground: Ground<'_>,
     work: &mut Work<'_>,
     mut after_primary: impl FnMut(&Work<'_>),
 ) -> Result<Runs, Rejection> {
-    let picked = profiles
+    let picked = ground
+        .profiles
         .get(index)
-        .and_then(|profile| profile.run(context, candidates, work))
+        .and_then(|profile| profile.run(ground.context, ground.candidates, work))
         .ok_or_else(Rejection::all_filtered)?;
     after_primary(work);
     Ok(Runs {
@@ -182,9 +193,7 @@ fn only(
 impl Stages {
     fn run(
         &self,
-        profiles: &[Profile],
-        context: &Context<'_>,
-        candidates: &[u32],
+        ground: Ground<'_>,
         work: &mut Work<'_>,
         mut after_primary: impl FnMut(&Work<'_>),
     ) -> Result<Runs, Rejection> {
@@ -197,17 +206,15 @@ impl Stages {
         if self.settings.prefill_first {
             if let Some(prefill) = self.prefill {
                 note(work, "prefill", true, "prefill goes first");
-                runs.add(prefill, profiles, context, candidates, work);
+                runs.add(prefill, ground, work);
             }
             if let (Some(encode), Some(decider)) = (self.encode, &self.encode_decider) {
-                let at = candidates.first().copied().unwrap_or(0);
-                self.stage(
-                    "encode", encode, decider, at, &mut runs, profiles, context, candidates, work,
-                );
+                let at = ground.candidates.first().copied().unwrap_or(0);
+                self.stage(("encode", encode), decider, at, &mut runs, ground, work);
             }
         }
-        let picked = profiles[decode]
-            .run(context, candidates, work)
+        let picked = ground.profiles[decode]
+            .run(ground.context, ground.candidates, work)
             .ok_or_else(Rejection::all_filtered)?;
         after_primary(work);
         let at = picked
@@ -218,43 +225,36 @@ impl Stages {
         runs.picked.push((decode, picked));
         if !self.settings.prefill_first {
             if let (Some(encode), Some(decider)) = (self.encode, &self.encode_decider) {
-                self.stage(
-                    "encode", encode, decider, at, &mut runs, profiles, context, candidates, work,
-                );
+                self.stage(("encode", encode), decider, at, &mut runs, ground, work);
             }
             if let (Some(prefill), Some(decider)) = (self.prefill, &self.prefill_decider) {
-                self.stage(
-                    "prefill", prefill, decider, at, &mut runs, profiles, context, candidates, work,
-                );
+                self.stage(("prefill", prefill), decider, at, &mut runs, ground, work);
             }
         }
         Ok(runs)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call for each stage")]
+    /// Runs a stage if its decider says so, given where the request is decoded.
     fn stage(
         &self,
-        name: &str,
-        profile: usize,
+        (name, profile): (&str, usize),
         decider: &Decider,
         decode: u32,
         runs: &mut Runs,
-        profiles: &[Profile],
-        context: &Context<'_>,
-        candidates: &[u32],
+        ground: Ground<'_>,
         work: &mut Work<'_>,
     ) {
         let (decision, why) = timed(
             work.probe,
             ExtensionPoint::ProfilePicker,
             self.plugin,
-            || decider.decide(context, decode),
+            || decider.decide(ground.context, decode),
         );
         if work.explain.is_some() {
             note(work, name, decision, &why.to_string());
         }
         if decision {
-            runs.add(profile, profiles, context, candidates, work);
+            runs.add(profile, ground, work);
         }
     }
 
@@ -283,15 +283,9 @@ fn note(work: &mut Work<'_>, stage: &str, runs: bool, why: &str) {
 
 impl Runs {
     /// Runs a stage whose failure does no harm: the request then goes without it.
-    fn add(
-        &mut self,
-        profile: usize,
-        profiles: &[Profile],
-        context: &Context<'_>,
-        candidates: &[u32],
-        work: &mut Work<'_>,
-    ) {
-        if let Some(picked) = profiles[profile].run(context, candidates, work) {
+    fn add(&mut self, profile: usize, ground: Ground<'_>, work: &mut Work<'_>) {
+        let own = &ground.profiles[profile];
+        if let Some(picked) = own.run(ground.context, ground.candidates, work) {
             self.picked.push((profile, picked));
         }
     }

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::context::{Context, Prediction, Scratch, ScratchPool};
 use crate::endpoint::Snapshot;
 use crate::explain::Explain;
-use crate::handler::Handler;
+use crate::handler::{Ground, Handler};
 use crate::inflight::{Account, LoadProducer};
 use crate::prefix::{Found, MediaCache, Producer};
 use crate::probe::{ExtensionPoint, Probe, timed};
@@ -255,19 +255,22 @@ impl Scheduler {
             explain: ask.explain.then(Explain::default),
             probe: ask.probe,
         };
+        let ground = Ground {
+            profiles: &self.profiles,
+            context: &context,
+            candidates: positions,
+        };
         let mut scored = None;
-        let runs = self
-            .handler
-            .run(&self.profiles, &context, positions, &mut work, |work| {
-                if ask.scores {
-                    let pairs = work.survivors.iter().zip(work.totals.iter());
-                    scored = Some(
-                        pairs
-                            .map(|(at, total)| (context.endpoint(*at).address, *total))
-                            .collect::<Vec<_>>(),
-                    );
-                }
-            });
+        let runs = self.handler.run(ground, &mut work, |work| {
+            if ask.scores {
+                let pairs = work.survivors.iter().zip(work.totals.iter());
+                scored = Some(
+                    pairs
+                        .map(|(at, total)| (context.endpoint(*at).address, *total))
+                        .collect::<Vec<_>>(),
+                );
+            }
+        });
         let explain = work.explain.take();
         let runs = match runs {
             Ok(runs) => runs,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::settings::Settings;
-use super::{API_VERSION, Band, Config, FairnessPolicy, KIND, OrderingPolicy, resolve};
+use super::{API_VERSION, Band, Config, FairnessPolicy, KIND, OrderingPolicy};
 
 impl Config {
     /// The effective configuration: every plugin, profile and source, those that were added included.
@@ -19,7 +19,7 @@ impl Config {
                 let mut out = Map::new();
                 out.insert("type".into(), plugin.kind.clone().into());
                 out.insert("name".into(), plugin.name.clone().into());
-                if let Some(parameters) = resolve::given(plugin) {
+                if let Some(parameters) = &plugin.parameters {
                     out.insert("parameters".into(), parameters.clone());
                 }
                 Value::Object(out)

@@ -1,7 +1,5 @@
 //! References between plugins, and everything that is added because nobody said otherwise.
 
-use serde_json::Value;
-
 use super::fields::{Fields, Report};
 use super::flow;
 use super::plugins::Plugins;
@@ -477,9 +475,4 @@ fn notices(plugins: &[Plugin]) -> Vec<String> {
         }
     }
     notices
-}
-
-/// Parameters as they were given, or nothing.
-pub(super) fn given(plugin: &Plugin) -> Option<&Value> {
-    plugin.parameters.as_ref()
 }

@@ -249,6 +249,70 @@ fn flags_of_older_generations_change_the_default_source() {
     );
 }
 
+#[test]
+fn agents_are_known_by_their_headers() {
+    let text =
+        "plugins: [{type: agent-identity, parameters: {additionalSessionHeaders: [X-Mine]}}]";
+    let config = parse(text);
+    for (headers, expected) in [
+        (
+            &[
+                ("x-claude-code-session-id", "v0"),
+                ("x-session-affinity", "v1"),
+            ][..],
+            Some("v0"),
+        ),
+        (&[("x-session-affinity", "v1")], Some("v1")),
+        (
+            &[("session-id", "v2"), ("x-session-affinity", "")],
+            Some("v2"),
+        ),
+        (&[("session_id", "v3")], Some("v3")),
+        (&[("x-mine", "v4")], Some("v4")),
+        (&[("x-other", "v")], None),
+    ] {
+        let looked: Vec<(&str, &str)> = headers.to_vec();
+        let found = match looked.as_slice() {
+            [a] => config.agent_flow(&[*a]).map(str::to_owned),
+            [a, b] => config.agent_flow(&[*a, *b]).map(str::to_owned),
+            _ => None,
+        };
+        assert_eq!(found.as_deref(), expected, "{headers:?}");
+    }
+    assert_eq!(parse("").agent_flow(&[("session-id", "v")]), None);
+}
+
+#[test]
+fn reporters_are_read_with_their_expressions() {
+    let text = |expression: &str| {
+        format!(
+            "plugins:\n- type: request-attribute-reporter\n  parameters:\n    attributes:\n    - key: {{namespace: x, name: cost}}\n      expression: {expression}\n      condition: usage.total_tokens > 10.0\n"
+        )
+    };
+    let config = parse(&text("usage.completion_tokens - 3.0"));
+    let reporter = config.reporters().next().unwrap();
+    assert_eq!(
+        (reporter.namespace.as_str(), reporter.name.as_str()),
+        ("x", "cost")
+    );
+    // total, completion, reported
+    for (total, completion, expected) in [
+        (10.0, 9.0, None),
+        (20.0, 8.0, Some(5.0)),
+        (15.0, 3.0, None),
+        (15.0, 2.0, None),
+    ] {
+        let counts = crate::report::Counts {
+            total_tokens: Some(total),
+            completion_tokens: Some(completion),
+            ..Default::default()
+        };
+        assert_eq!(reporter.value(&counts), expected, "{total} {completion}");
+    }
+    let found = errors(&text("2 * usage.prompt_tokens"));
+    assert!(found[0].starts_with("epp.yaml:6:7: plugins[0].parameters.attributes[0].expression: \"2 * usage.prompt_tokens\": no such overload"), "{found:?}");
+}
+
 fn recorded(file: &str) -> Option<Vec<Value>> {
     let shared = std::env::var("WEIR_SHARED")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").to_owned());

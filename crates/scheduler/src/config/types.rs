@@ -106,6 +106,15 @@ pub(super) enum Key {
     SessionId,
 }
 
+/// Why parameters make no settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoSettings {
+    /// There is no such type.
+    NoSuchType,
+    /// Nothing sensible can be made of them, and it has been said why.
+    Reported,
+}
+
 /// What parameters say about plugins beside their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Aside {
@@ -130,12 +139,12 @@ pub(super) fn settings(
         return None;
     }
     let mut fields = Fields::new(parameters, format!("{pointer}/parameters"), report);
-    let settings = with_parameters(kind, &mut fields, &mut aside, report)?;
+    let settings = with_parameters(kind, &mut fields, &mut aside, report);
     if fields.has("hashBlockSize") && !fields.taken("hashBlockSize") {
         fields.ignore("hashBlockSize", "older presets have it on any type", report);
     }
     fields.finish(report);
-    Some((settings, aside))
+    Some((settings.ok()?, aside))
 }
 
 /// Types that ignore whatever parameters they are given.
@@ -176,8 +185,8 @@ fn with_parameters(
     fields: &mut Fields<'_>,
     aside: &mut Aside,
     report: &mut Report<'_>,
-) -> Option<Settings> {
-    Some(match kind {
+) -> Result<Settings, NoSettings> {
+    Ok(match kind {
         "label-selector-filter" | "by-label-selector" => {
             Settings::LabelSelectorFilter(read::selector(fields, report))
         }
@@ -277,7 +286,8 @@ fn with_parameters(
             Settings::ProbabilisticAdmitter(read::probabilistic(fields, report))
         }
         "request-attribute-reporter" => {
-            Settings::Reporter(Box::new(read::reporter(fields, report)?))
+            let reporter = read::reporter(fields, report).ok_or(NoSettings::Reported)?;
+            Settings::Reporter(Box::new(reporter))
         }
         "agent-identity" => Settings::AgentIdentity {
             additional: fields
@@ -294,7 +304,7 @@ fn with_parameters(
         CORE_METRICS | "model-server-protocol-metrics" => {
             Settings::CoreMetrics(engine_read::core_metrics(fields, report))
         }
-        _ => return None,
+        _ => return Err(NoSettings::NoSuchType),
     })
 }
 
@@ -321,7 +331,8 @@ pub(super) fn is_known(kind: &str) -> bool {
     }
     let mut report = Report::new(None);
     let mut fields = Fields::new(None, String::new(), &mut report);
-    with_parameters(kind, &mut fields, &mut Aside::default(), &mut report).is_some()
+    let settings = with_parameters(kind, &mut fields, &mut Aside::default(), &mut report);
+    settings != Err(NoSettings::NoSuchType)
 }
 
 impl Settings {

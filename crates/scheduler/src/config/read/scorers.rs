@@ -66,9 +66,8 @@ pub(in crate::config) fn active_request(
         .float("maxBusyScore", report)
         .filter(|score| share(*score))
         .unwrap_or(1.0);
-    if fields.take("requestTimeout").is_some() {
-        // Of the generation that forgot requests after a time; ours end with their streams.
-    }
+    // Of the generation that forgot requests after a time; ours end with their streams.
+    fields.take("requestTimeout");
     ActiveRequest {
         idle,
         max_busy,
