@@ -207,7 +207,7 @@ impl Config {
             [_, second, ..] => {
                 let mut report = Report::new(Some(second));
                 report.error("", "there is more than one document; keep one");
-                Err(ConfigErrors(report.errors))
+                Err(ConfigErrors(report.finish().0))
             }
         }
     }
@@ -238,12 +238,10 @@ impl Config {
         version(&mut fields, &mut report);
         let config = resolve::resolve(&mut fields, options, &mut report);
         fields.finish(&mut report);
+        let (errors, warnings) = report.finish();
         match config {
-            Some(mut config) if report.errors.is_empty() => {
-                config.warnings = report.warnings;
-                Ok(config)
-            }
-            _ => Err(ConfigErrors(report.errors)),
+            Some(config) if errors.is_empty() => Ok(Self { warnings, ..config }),
+            _ => Err(ConfigErrors(errors)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use weir_manifest::Document;
+use weir_manifest::{Document, Position};
 
 use super::units;
 
@@ -34,8 +34,8 @@ impl std::fmt::Display for Problem {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     document: Option<&'a Document>,
-    pub(super) errors: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+    errors: Vec<(Option<Position>, Problem)>,
+    warnings: Vec<(Option<Position>, Problem)>,
 }
 
 /// A mapping of the document.
@@ -65,16 +65,29 @@ impl<'a> Report<'a> {
         self.warnings.push(problem);
     }
 
-    fn problem(&self, pointer: &str, message: String) -> Problem {
-        let place = self.document.map_or_else(String::new, |document| {
-            let at = document.nearest(pointer);
-            format!("{}:{}:{}", document.source(), at.line, at.column)
-        });
-        Problem {
+    /// Errors and warnings, each in the order of the document.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        let in_order = |mut problems: Vec<(Option<Position>, Problem)>| {
+            problems.sort_by_key(|(at, _)| *at);
+            problems.into_iter().map(|(_, problem)| problem).collect()
+        };
+        (in_order(self.errors), in_order(self.warnings))
+    }
+
+    fn problem(&self, pointer: &str, message: String) -> (Option<Position>, Problem) {
+        let at = self.document.map(|document| document.nearest(pointer));
+        let place = match (self.document, at) {
+            (Some(document), Some(at)) => {
+                format!("{}:{}:{}", document.source(), at.line, at.column)
+            }
+            _ => String::new(),
+        };
+        let problem = Problem {
             place,
             path: path(pointer),
             message,
-        }
+        };
+        (at, problem)
     }
 }
 

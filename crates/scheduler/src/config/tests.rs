@@ -54,11 +54,11 @@ fn every_problem_is_told_with_its_place() {
     assert_eq!(
         found,
         [
-            "epp.yaml:8:16: featureGates[0]: feature gate \"foo\" is unknown; known are flowControl and haPopulateNonLeaderDatastore",
             "epp.yaml:5:16: plugins[0].parameters.threshold: must be an integer, not \"x\"",
             "epp.yaml:5:30: plugins[0].parameters.treshold: unknown field; did you mean `threshold`?",
             "epp.yaml:6:4: plugins[1].type: plugin type `nope` is not registered",
             "epp.yaml:7:24: plugins[2].params: unknown field",
+            "epp.yaml:8:16: featureGates[0]: feature gate \"foo\" is unknown; known are flowControl and haPopulateNonLeaderDatastore",
         ]
     );
 }
@@ -132,8 +132,8 @@ fn presets_of_older_generations_load() {
             "plugins[4].parameters.hashBlockSize",
             "plugins[4].parameters.maxPrefixBlocksToMatch",
             "plugins[4].parameters.lruCapacityPerServer",
-            "plugins[5].parameters.hashBlockSize",
             "plugins[5].parameters.threshold",
+            "plugins[5].parameters.hashBlockSize",
         ]
     );
 }
