@@ -15,12 +15,14 @@
 )]
 
 mod account;
+pub mod auth;
 mod command;
 mod conversation;
 pub mod decisions;
 pub mod files;
 pub mod grpc;
 pub mod health;
+pub mod leader;
 pub mod metrics;
 pub mod objectives;
 pub mod options;

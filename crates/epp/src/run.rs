@@ -16,8 +16,10 @@ use weir_scheduler::config::{self, Config};
 use weir_scheduler::data::{self, Extractor};
 use weir_scheduler::{ConfigErrors, Scheduler};
 
+use crate::auth::Auth;
 use crate::decisions::Decisions;
 use crate::health::{Bits, Health};
+use crate::leader::{self, Claim};
 use crate::metrics::Metrics;
 use crate::objectives::Objectives;
 use crate::options::{self, ConfigSource, Options, Pool};
@@ -35,6 +37,14 @@ const FILE_POOL: &str = "epp";
 /// Environment variables that stand in for flags.
 const ENV_POOL: &str = "INFERENCE_POOL_NAME";
 const ENV_NAMESPACE: &str = "NAMESPACE";
+const ENV_POD: &str = "POD_NAME";
+
+/// How long there must be no stream for the drain to be over before its time.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long open streams may go on after the drain.
+const LAST: Duration = Duration::from_secs(5);
+/// How long the end of everything else may take after the last stream.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Why the picker does not run.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +100,12 @@ struct Parts {
     pool: Pool,
     /// Name of the pool, also where there is no such object.
     name: String,
+}
+
+/// The cluster that is picked from.
+struct Cluster {
+    client: kube::Client,
+    namespace: String,
 }
 
 /// Reads the configuration that the options name.
@@ -186,7 +202,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<(), Erro
     let name = match &pool {
         Pool::Named(name) => name.clone(),
         Pool::Selected { .. } if from_file => FILE_POOL.to_owned(),
-        Pool::Selected { .. } => environment("POD_NAME")
+        Pool::Selected { .. } => environment(ENV_POD)
             .and_then(|pod| deployment(&pod))
             .ok_or_else(|| {
                 Error::NoPool(
@@ -257,7 +273,8 @@ impl Parts {
             tasks.spawn(Arc::clone(tls).follow(background.clone()));
         }
         let bind = |name: &str| listen::bind(([0, 0, 0, 0], self.options.port(name)).into());
-        let health = Health::new(Arc::clone(&self.bits), false);
+        let election = cluster.is_some() && self.options.on("ha-enable-leader-election");
+        let health = Health::new(Arc::clone(&self.bits), election);
         let health_listener = bind("grpc-health-port").await?;
         let metrics_listener = bind("metrics-port").await?;
         let listener = bind("grpc-port").await?;
@@ -268,40 +285,61 @@ impl Parts {
             tls = tls.is_some(),
             "Serving"
         );
-        // Files have nothing to hand over, so the end is at once.
-        let drain = match cluster {
-            Some(_) => self.options.duration("drain-timeout"),
-            None => Duration::ZERO,
-        };
+        let closing = CancellationToken::new();
+        let _closes_with_us = closing.clone().drop_guard();
         let answer = Arc::clone(&picker);
         let serving = tasks.spawn(grpc::serve(
             listener,
             tls,
             move |request| answer.answer(request),
-            stop.clone(),
-            drain,
+            closing.clone(),
+            LAST,
         ));
         tasks.spawn(grpc::serve(
             health_listener,
             None,
             move |request| health.answer(request),
-            stop.clone(),
-            drain,
+            closing.clone(),
+            LAST,
         ));
         let page = Arc::clone(&picker);
+        let auth = cluster
+            .as_ref()
+            .filter(|_| self.options.on("metrics-endpoint-auth"))
+            .map(|cluster| Arc::new(Auth::new(cluster.client.clone())));
         tasks.spawn(weir_runtime::http::serve(
             metrics_listener,
             None,
             move |request| {
-                let answer = web::answer(&page, &request);
-                async move { answer }
+                let (page, auth) = (Arc::clone(&page), auth.clone());
+                async move { web::answer(&page, auth.as_deref(), request).await }
             },
             stop.clone(),
         ));
+        // Files have nothing to hand over, so the end is at once.
+        let drain = match cluster {
+            Some(_) => self.options.duration("drain-timeout"),
+            None => Duration::ZERO,
+        };
+        if let (Some(cluster), true) = (cluster, election) {
+            let claim = Claim {
+                name: format!("epp-{}-{}.llm-d.ai", cluster.namespace, self.name),
+                namespace: cluster.namespace,
+                identity: environment(ENV_POD)
+                    .unwrap_or_else(|| format!("epp-{:016x}", rand::random::<u64>())),
+            };
+            let bits = Arc::clone(&self.bits);
+            tasks.spawn(leader::strive(cluster.client, claim, bits, stop.clone()));
+        }
         stop.cancelled().await;
         self.bits.draining.store(true, Ordering::Relaxed);
+        drained(&self.metrics, drain).await;
+        closing.cancel();
         let _ = serving.await;
         background.cancel();
+        // What is left gives back leases and closes listeners.
+        tasks.close();
+        let _ = tokio::time::timeout(CLOSING, tasks.wait()).await;
         Ok(())
     }
 
@@ -310,7 +348,7 @@ impl Parts {
         &self,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Result<kube::Client, Error> {
+    ) -> Result<Cluster, Error> {
         let client = match self.options.text("kubeconfig") {
             "" => client::infer().await?,
             path => client::from_kubeconfig(Path::new(path)).await?,
@@ -348,9 +386,15 @@ impl Parts {
             objectives: Arc::clone(&self.objectives),
             bits: Arc::clone(&self.bits),
         };
-        let work = watch::endpoints(client.clone(), namespace, target, sinks, stop.clone());
+        let work = watch::endpoints(
+            client.clone(),
+            namespace.clone(),
+            target,
+            sinks,
+            stop.clone(),
+        );
         tasks.spawn(work);
-        Ok(client)
+        Ok(Cluster { client, namespace })
     }
 
     fn picker(&self) -> Result<Picker, Error> {
@@ -457,6 +501,19 @@ impl Parts {
                 }
             }
         }
+    }
+}
+
+/// Waits for `limit`, or until there was no stream for a while: gateways have seen by then that this replica is not
+/// ready.
+async fn drained(metrics: &Metrics, limit: Duration) {
+    let begun = Instant::now();
+    let mut busy = begun;
+    while begun.elapsed() < limit && busy.elapsed() < QUIET {
+        if metrics.streams.load(Ordering::Relaxed) > 0 {
+            busy = Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
