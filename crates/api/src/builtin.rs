@@ -133,8 +133,8 @@ fn generate() -> Builtin {
         authentication::v1 as authentication, authorization::v1 as authorization, autoscaling,
         batch::v1 as batch, coordination::v1 as coordination, core::v1 as core,
         discovery::v1 as discovery, events::v1 as events, networking::v1 as networking,
-        policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling,
-        storage::v1 as storage,
+        policy::v1 as policy, rbac::v1 as rbac, resource::v1 as resource,
+        scheduling::v1 as scheduling, storage::v1 as storage,
     };
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -187,6 +187,9 @@ fn generate() -> Builtin {
         networking::Ingress,
         networking::IngressClass,
         networking::NetworkPolicy,
+        resource::DeviceClass,
+        resource::ResourceClaim,
+        resource::ResourceClaimTemplate,
         scheduling::PriorityClass,
         storage::StorageClass,
         admission::MutatingWebhookConfiguration,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_plan::{Facts, ServiceIdentity, notes, workloads};
+use weir_plan::{Facts, ServiceIdentity, notes, workloads, workloads_not_served};
 
 fn service() -> ServiceIdentity {
     ServiceIdentity {
@@ -109,4 +109,24 @@ fn a_label_that_the_selector_holds_names_the_deployment() {
         .annotations
         .insert("serving.kserve.io/stop".to_owned(), "true".to_owned());
     assert_eq!(notes(&stopped, &spec, &facts), []);
+}
+
+#[test]
+fn kinds_that_the_cluster_lacks_are_named_before_anything_is_made() {
+    let object = |kind: &str| vec![json!({"kind": kind}), json!({"kind": "Deployment"})];
+    let rows = [
+        ("LeaderWorkerSet", false, Some("WorkerWorkloadReady")),
+        ("ResourceClaimTemplate", false, Some("MainWorkloadReady")),
+        ("LeaderWorkerSet", true, None),
+        ("ResourceClaimTemplate", true, None),
+        ("Service", false, None),
+    ];
+    for (kind, served, condition) in rows {
+        let failure = workloads_not_served(&object(kind), |_| served);
+        assert_eq!(failure.as_ref().map(|failure| failure.condition), condition);
+        if let Some(failure) = failure {
+            let wanted = format!("this cluster does not serve {kind} of ");
+            assert!(failure.message.starts_with(&wanted), "{}", failure.message);
+        }
+    }
 }

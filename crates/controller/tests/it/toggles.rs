@@ -62,7 +62,6 @@ fn assert_same(what: &str, now: &BTreeMap<String, Value>, before: &BTreeMap<Stri
 /// Switches one feature of a service whose pods are the presets'; `added` are the objects that only it has.
 async fn toggles(base: Value, switch: Switch, added: &[&str]) {
     let world = World::start().await;
-    world.install_claims().await;
     let globals = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": GLOBAL_CONFIG_MAP},
         "data": {"ingress": json!({

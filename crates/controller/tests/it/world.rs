@@ -379,13 +379,6 @@ impl World {
         api.delete(&name, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Serves claim templates where the store has none of its own.
-    pub(crate) async fn install_claims(&self) {
-        if !self.cluster.real {
-            self.install_kind(kind::RESOURCE_CLAIM_TEMPLATE).await;
-        }
-    }
-
     /// Serves a kind, whatever its objects look like.
     pub(crate) async fn install_kind(&self, of: Kind) {
         let scope = if of.namespaced {

@@ -186,6 +186,6 @@ pub fn workloads_not_served(objects: &[Value], served: impl Fn(Kind) -> bool) ->
         kind.kind,
         kind.api_version()
     );
-    let grouped = !planned(kind::DEPLOYMENT);
+    let grouped = kind == kind::LEADER_WORKER_SET || !planned(kind::DEPLOYMENT);
     Some(Failure::of_workload(grouped, message))
 }
