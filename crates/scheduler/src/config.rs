@@ -24,11 +24,11 @@ pub mod units;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_manifest::Document;
 
 use fields::{Fields, Report};
-use settings::{FileDiscovery, HttpSource, Parser, Reporter, Settings};
+use settings::{FileDiscovery, HttpSource, Parser, Reporter, Settings, UtilizationDetector};
 
 use crate::request::Headers;
 
@@ -245,6 +245,21 @@ impl Config {
         }
     }
 
+    /// Gives thresholds to the default detector, as environment variables of the first generations do. One that the
+    /// document declares keeps its own.
+    pub fn seed_detector(&mut self, thresholds: UtilizationDetector) {
+        let detector = &mut self.plugins[self.detector];
+        if detector.injected && detector.kind == resolve::DETECTOR {
+            detector.parameters = Some(json!({
+                "queueDepthThreshold": thresholds.queue,
+                "kvCacheUtilThreshold": thresholds.kv,
+                "metricsStalenessThreshold": format!("{}s", thresholds.staleness.as_secs_f64()),
+                "headroom": thresholds.headroom,
+            }));
+            detector.settings = Settings::UtilizationDetector(thresholds);
+        }
+    }
+
     /// The plugin with a name.
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<&Plugin> {
@@ -294,7 +309,7 @@ impl Config {
     pub fn staleness(&self) -> Duration {
         match &self.plugins[self.detector].settings {
             Settings::UtilizationDetector(detector) => detector.staleness,
-            _ => settings::UtilizationDetector::default().staleness,
+            _ => UtilizationDetector::default().staleness,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The plugins of a document, and those that are added: found by name, checked for what they are used as.
 
+use serde_json::{Map, Value, json};
+
 use super::fields::{Fields, Report};
 use super::flow::{FairnessPolicy, OrderingPolicy, Policies};
-use super::read;
-use super::settings::{Approx, PrefixDecider, Settings};
+use super::read::OldPrefix;
+use super::settings::Settings;
 use super::types::{self, APPROX, Ability, Aside, EXPERIMENTAL, PREFIX_DECIDER};
 use super::{Options, Plugin};
 
@@ -97,61 +99,74 @@ impl Plugins {
         Some(self.add(kind, kind, settings))
     }
 
-    /// What parameters of older generations say about other plugins.
+    /// Adds a plugin with parameters, as if it had been declared with them.
+    fn add_with(&mut self, name: &str, kind: &str, parameters: Value) -> Option<usize> {
+        let mut unheard = Report::new(None);
+        let (settings, _) = types::settings(kind, Some(&parameters), "", &mut unheard)?;
+        let index = self.add(name, kind, settings);
+        self.list[index].parameters = Some(parameters);
+        Some(index)
+    }
+
+    /// What parameters of older generations say about other plugins. They move there.
     pub(super) fn carry_over(&mut self, report: &mut Report<'_>) {
         for index in 0..self.list.len() {
             if let Some(threshold) = self.asides[index].threshold {
                 self.carry_threshold(index, threshold, report);
             }
-            let Some(old) = self.asides[index].old_prefix.clone() else {
-                continue;
-            };
-            if self.find(APPROX).is_some() {
-                let pointer = format!("{}/parameters", self.pointers[index]);
-                report.warn(
-                    &pointer,
-                    format!("`{APPROX}` is declared; its own parameters are used"),
-                );
-                continue;
+            if let Some(old) = self.asides[index].old_prefix.clone() {
+                self.carry_prefix(index, &old, report);
             }
-            let mut unheard = Report::new(None);
-            let mut none = Fields::new(None, String::new(), &mut unheard);
-            let default = read::approx(&mut none, &mut unheard);
-            let number = |value: Option<u64>, default: usize| {
-                value.map_or(default, |value| usize::try_from(value).unwrap_or(default))
-            };
-            let settings = Approx {
-                auto_tune: old.auto_tune.unwrap_or(default.auto_tune),
-                block_size: old
-                    .block_size
-                    .filter(|size| *size > 0)
-                    .map_or(default.block_size, |size| {
-                        u32::try_from(size).unwrap_or(u32::MAX)
-                    }),
-                max_blocks: number(old.max_blocks, default.max_blocks),
-                // A limit in blocks would be beaten by the default one in tokens.
-                max_tokens: if old.max_blocks.is_some() {
-                    0
-                } else {
-                    default.max_tokens
-                },
-                capacity: number(old.capacity, default.capacity).max(1),
-            };
-            self.add(APPROX, APPROX, Settings::ApproxPrefixProducer(settings));
         }
+    }
+
+    fn carry_prefix(&mut self, index: usize, old: &OldPrefix, report: &mut Report<'_>) {
+        self.drop_parameters(
+            index,
+            &[
+                "autoTune",
+                "blockSizeTokens",
+                "blockSize",
+                "hashBlockSize",
+                "maxPrefixBlocksToMatch",
+                "lruCapacityPerServer",
+            ],
+        );
+        if self.find(APPROX).is_some() {
+            let pointer = format!("{}/parameters", self.pointers[index]);
+            report.warn(
+                &pointer,
+                format!("`{APPROX}` is declared; its own parameters are used"),
+            );
+            return;
+        }
+        let mut parameters = Map::new();
+        let mut set = |name: &str, value: Option<u64>| {
+            if let Some(value) = value {
+                parameters.insert(name.to_owned(), value.into());
+            }
+        };
+        set("blockSizeTokens", old.block_size.filter(|size| *size > 0));
+        set("maxPrefixBlocksToMatch", old.max_blocks);
+        // A limit in blocks would be beaten by the default one in tokens.
+        set("maxPrefixTokensToMatch", old.max_blocks.map(|_| 0));
+        set(
+            "lruCapacityPerServer",
+            old.capacity.filter(|capacity| *capacity > 0),
+        );
+        if let Some(auto_tune) = old.auto_tune {
+            parameters.insert("autoTune".to_owned(), auto_tune.into());
+        }
+        self.add_with(APPROX, APPROX, Value::Object(parameters));
     }
 
     /// `threshold` of the older handler: 0 is always, a number of characters is a number of tokens not cached.
     fn carry_threshold(&mut self, handler: usize, threshold: u64, report: &mut Report<'_>) {
-        let (kind, settings) = if threshold == 0 {
-            ("always-disagg-pd-decider", Settings::AlwaysDecider)
+        let (kind, parameters) = if threshold == 0 {
+            ("always-disagg-pd-decider", json!({}))
         } else {
-            let decider = PrefixDecider {
-                non_cached: threshold.div_ceil(4),
-                prompt: 0,
-                producer: APPROX.to_owned(),
-            };
-            (PREFIX_DECIDER, Settings::PrefixDecider(decider))
+            let tokens = threshold.div_ceil(4);
+            (PREFIX_DECIDER, json!({"nonCachedTokens": tokens}))
         };
         report.warn(
             &format!("{}/parameters/threshold", self.pointers[handler]),
@@ -162,9 +177,21 @@ impl Plugins {
         } else {
             format!("{kind}-by-threshold")
         };
-        self.add(&name, kind, settings);
-        if let Settings::DisaggHandler(handler) = &mut self.list[handler].settings {
+        self.add_with(&name, kind, parameters);
+        self.drop_parameters(handler, &["threshold", "hashBlockSize"]);
+        let plugin = &mut self.list[handler];
+        if let Some(Value::Object(parameters)) = &mut plugin.parameters {
+            parameters.insert("deciderPluginName".to_owned(), name.clone().into());
+        }
+        if let Settings::DisaggHandler(handler) = &mut plugin.settings {
             handler.prefill_decider = Some(name);
+        }
+    }
+
+    /// Takes out parameters that stand elsewhere now.
+    fn drop_parameters(&mut self, index: usize, names: &[&str]) {
+        if let Some(Value::Object(parameters)) = &mut self.list[index].parameters {
+            parameters.retain(|name, _| !names.contains(&name.as_str()));
         }
     }
 

@@ -1,5 +1,7 @@
 //! References between plugins, and everything that is added because nobody said otherwise.
 
+use serde_json::json;
+
 use super::fields::{Fields, Report};
 use super::flow;
 use super::plugins::Plugins;
@@ -18,7 +20,7 @@ const PARSERS: [&str; 4] = [
 ];
 
 /// Name of the detector without configuration.
-const DETECTOR: &str = "utilization-detector";
+pub(super) const DETECTOR: &str = "utilization-detector";
 
 struct Gates {
     flow_control: bool,
@@ -317,6 +319,7 @@ fn detector(
     report: &mut Report<'_>,
 ) -> Option<usize> {
     let mut new = section.mapping("saturationDetector", report);
+    let inline_value = fields.take("saturationDetector").cloned();
     let mut old = fields.mapping("saturationDetector", report);
     let given = new
         .string("pluginRef", report)
@@ -343,7 +346,12 @@ fn detector(
         let settings = Settings::UtilizationDetector(read::utilization_detector(&mut old, report));
         old.finish(report);
         if given.is_none() && old_given.is_none() && plugins.find(DETECTOR).is_none() {
-            return Some(plugins.add(DETECTOR, DETECTOR, settings));
+            let index = plugins.add(DETECTOR, DETECTOR, settings);
+            let plugin = &mut plugins.list[index];
+            // The document says it, only not in the place of today.
+            plugin.injected = false;
+            plugin.parameters = inline_value;
+            return Some(index);
         }
     } else {
         old.finish(report);
@@ -426,7 +434,11 @@ fn data_layer(
 
 /// Flags of older generations change the default source and vLLM's metrics.
 fn override_scrape(plugins: &mut [Plugin], source: usize, extractor: usize, scrape: &Scrape) {
-    if let Settings::MetricsSource(source) = &mut plugins[source].settings {
+    if scrape == &Scrape::default() {
+        return;
+    }
+    let plugin = &mut plugins[source];
+    if let Settings::MetricsSource(source) = &mut plugin.settings {
         *source = HttpSource {
             https: scrape.https.unwrap_or(source.https),
             path: scrape.path.clone().unwrap_or_else(|| source.path.clone()),
@@ -434,6 +446,16 @@ fn override_scrape(plugins: &mut [Plugin], source: usize, extractor: usize, scra
             insecure: scrape.insecure.unwrap_or(source.insecure),
             ..source.clone()
         };
+        let scheme = if source.https { "https" } else { "http" };
+        let given = plugin.parameters.get_or_insert_with(|| json!({}));
+        for (name, value) in [
+            ("scheme", json!(scheme)),
+            ("path", json!(source.path)),
+            ("port", json!(source.port.unwrap_or(0))),
+            ("insecureSkipVerify", json!(source.insecure)),
+        ] {
+            given[name] = value;
+        }
     }
     let Settings::CoreMetrics(metrics) = &mut plugins[extractor].settings else {
         return;

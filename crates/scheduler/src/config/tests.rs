@@ -164,6 +164,24 @@ fn thresholds_of_the_first_generation_make_a_detector() {
 }
 
 #[test]
+fn thresholds_from_outside_are_for_the_default_detector_only() {
+    let queue = |text: &str| {
+        let mut config = parse(text);
+        config.seed_detector(UtilizationDetector {
+            queue: 9.0,
+            ..UtilizationDetector::default()
+        });
+        match &config.plugins[config.detector].settings {
+            Settings::UtilizationDetector(detector) => detector.queue,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(queue(""), 9.0);
+    let declared = "plugins: [{type: queue-scorer}, {type: utilization-detector, parameters: {queueDepthThreshold: 3}}]";
+    assert_eq!(queue(declared), 3.0);
+}
+
+#[test]
 fn old_names_stand_for_new_ones() {
     let config = parse(
         "plugins:\n- {type: prefix-cache-scorer}\n- {type: queue-scorer}\n- {type: tokenizer}\n- {type: model-server-protocol-metrics}\n- {type: by-label-selector, parameters: {matchLabels: {a: b}}}\n",

@@ -307,7 +307,17 @@ fn well_known_configurations_get_what_they_need() {
 
 #[test]
 fn the_effective_configuration_is_one_that_loads() {
+    const MOVED: &str = "
+apiVersion: inference.networking.x-k8s.io/v1alpha1
+plugins:
+- {type: prefill-header-handler}
+- {type: prefix-cache-scorer, parameters: {hashBlockSize: 100, maxPrefixBlocksToMatch: 256, lruCapacityPerServer: 77}}
+- {type: pd-profile-handler, parameters: {threshold: 10, hashBlockSize: 5}}
+schedulingProfiles: [{name: prefill, plugins: [{pluginRef: prefix-cache-scorer}]}, {name: decode}]
+saturationDetector: {queueDepthThreshold: 9, kvCacheUtilThreshold: 0.5}
+";
     let all = [
+        MOVED,
         BASELINE,
         DISAGGREGATED,
         SELECTIVE,
@@ -338,6 +348,12 @@ fn the_effective_configuration_is_one_that_loads() {
         };
         assert_eq!(names(&again), names(&first));
         assert_eq!(again.flow, first.flow);
+        for plugin in &first.plugins {
+            assert_eq!(
+                again.plugin(&plugin.name).unwrap().settings,
+                plugin.settings
+            );
+        }
     }
 }
 
