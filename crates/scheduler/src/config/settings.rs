@@ -1,4 +1,4 @@
-//! What the parameters of each plugin become. Reading them is in [`super::read`].
+//! What the parameters of each plugin become.
 
 use std::time::Duration;
 
