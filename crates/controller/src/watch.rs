@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::future;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::api::{Api, DynamicObject, ResourceExt};
 use kube::runtime::controller::Controller;
@@ -106,13 +105,15 @@ fn watched(
 ) -> impl Stream<Item = watcher::Result<Event<DynamicObject>>> + Send {
     stream::repeat_with(move || {
         let whole = watch_of(api.clone(), config.clone()).default_backoff();
-        whole.scan(false, |gone, event| {
-            let next = if *gone { None } else { Some(event) };
-            *gone = matches!(
-                &next,
-                Some(Err(watcher::Error::WatchStartFailed(cause))) if api_code(cause) == Some(404)
+        // It ends with the event itself: asked once more, it might wait for ever.
+        stream::unfold(Some(Box::pin(whole)), |whole| async {
+            let mut whole = whole?;
+            let event = whole.next().await?;
+            let gone = matches!(
+                &event,
+                Err(watcher::Error::WatchStartFailed(cause)) if api_code(cause) == Some(404)
             );
-            future::ready(next)
+            Some((event, (!gone).then_some(whole)))
         })
     })
     .flatten()
