@@ -33,13 +33,15 @@ impl Candidates {
         Self::Some(positions)
     }
 
-    /// The positions; `count` is the length of the snapshot.
+    /// The positions; `count` is the length of the snapshot, and what lies beyond it is left out.
     pub fn positions(&self, count: usize) -> impl Iterator<Item = u32> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let (all, some) = match self {
-            Self::All => (u32::try_from(count).unwrap_or(u32::MAX), [].as_slice()),
+            Self::All => (count, [].as_slice()),
             Self::Some(some) => (0, some.as_slice()),
         };
-        (0..all).chain(some.iter().copied())
+        let known = some.iter().copied().filter(move |at| *at < count);
+        (0..all).chain(known)
     }
 
     /// Whether there are none.
@@ -109,5 +111,12 @@ mod tests {
             assert_eq!(positions, expected, "{hint:?}");
         }
         assert_eq!(Candidates::All.positions(4).count(), 4);
+        // Of another snapshot: nothing breaks.
+        assert_eq!(
+            Candidates::Some(vec![9, 1])
+                .positions(4)
+                .collect::<Vec<_>>(),
+            [1]
+        );
     }
 }
