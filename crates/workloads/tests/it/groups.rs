@@ -82,7 +82,11 @@ impl World {
             let size = set["spec"]["leaderWorkerTemplate"]["size"]
                 .as_u64()
                 .unwrap_or(1);
-            if done && pods.len() as u64 == groups * size {
+            // A status that is older than the last change of size says nothing.
+            let counted = ["replicas", "readyReplicas", "updatedReplicas"]
+                .iter()
+                .all(|key| set["status"][*key] == groups);
+            if done && counted && pods.len() as u64 == groups * size {
                 return Ok(pods);
             }
             self.mark_all().await?;

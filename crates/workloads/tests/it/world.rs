@@ -92,7 +92,7 @@ impl World {
 
     pub(crate) async fn delete(&self, kind: &str, name: &str) -> anyhow::Result<()> {
         self.api(kind)
-            .delete(name, &DeleteParams::default())
+            .delete(name, &DeleteParams::background())
             .await?;
         Ok(())
     }
