@@ -139,3 +139,36 @@ async fn stop_and_delete_leave_no_rights_behind() {
     world.vanishes(kind::SERVICE, "llama").await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_stands_is_not_written_again() {
+    let mut world = World::start().await;
+    world.create(kind::SERVICE, &service("llama")).await;
+    world
+        .appears(kind::INFERENCE_OBJECTIVE, "llama-model")
+        .await;
+    world.make_deployment_available("llama-kserve").await;
+    world
+        .make_deployment_available("llama-kserve-router-scheduler")
+        .await;
+    world.accept_route("llama-kserve-route").await;
+    world
+        .until(kind::SERVICE, "llama", |s| {
+            status_of(s, "SchedulerWorkloadReady") == "True"
+                && status_of(s, "HTTPRoutesReady") == "True"
+        })
+        .await;
+    world.settle().await;
+    world.requests.take();
+    for round in ["1", "2"] {
+        let poke = json!({"metadata": {"labels": {"poke": round}}});
+        world.patch(kind::SERVICE, "llama", poke).await;
+        world.settle().await;
+    }
+    assert_eq!(world.requests.take(), Vec::<String>::new());
+    world.restart().await;
+    world.settle().await;
+    world.settle().await;
+    assert_eq!(world.requests.take(), Vec::<String>::new());
+    world.end().await;
+}
