@@ -47,9 +47,12 @@ fn text(arguments: Arguments) -> Result<String, Vec<String>> {
     if !findings.is_empty() {
         return Err(findings.iter().map(ToString::to_string).collect());
     }
-    let documents = sources.iter().map(|source| &source.document);
-    let world = Offline::read(documents, arguments.cluster.given())
-        .map_err(|error| vec![error.to_string()])?;
+    let (given, more) = arguments
+        .cluster
+        .look(&sources)
+        .map_err(|problem| vec![problem])?;
+    let documents = sources.iter().map(|source| &source.document).chain(&more);
+    let world = Offline::read(documents, given).map_err(|error| vec![error.to_string()])?;
     if world.services().is_empty() {
         return Err(vec![
             "no LLMInferenceService in the files: nothing to explain".to_owned(),

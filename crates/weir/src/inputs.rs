@@ -4,24 +4,26 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use weir_local::files::{self, Source};
+use weir_manifest::Document;
 use weir_review::offline::Given;
 use weir_review::{Finding, Severity};
+
+use crate::live::{self, Seen};
 
 /// What only a cluster knows.
 #[derive(clap::Args)]
 #[command(next_help_heading = "What a cluster would know")]
 pub(crate) struct Cluster {
-    /// Namespace of documents that name none
-    #[arg(short, long, default_value = "default", value_name = "NS")]
-    namespace: String,
-    /// Served API versions, comma-separated or given more than once
-    #[arg(
-        long,
-        value_name = "GROUP/VERSION",
-        value_delimiter = ',',
-        default_values_t = Given::default().api_versions,
-    )]
-    api_versions: Vec<String>,
+    /// Namespace of documents that name none [default: that of the context, else default]
+    #[arg(short, long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Takes from the cluster of this kubeconfig context what the files do not have; only reads there
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Served API versions, comma-separated or given more than once [default: those of the cluster, else
+    /// gateway.networking.k8s.io/v1, inference.networking.k8s.io/v1, leaderworkerset.x-k8s.io/v1]
+    #[arg(long, value_name = "GROUP/VERSION", value_delimiter = ',')]
+    api_versions: Option<Vec<String>>,
     /// The default gateway [default: that of inferenceservice-config, else kserve/kserve-ingress-gateway]
     #[arg(long, value_name = "NS/NAME", value_parser = gateway)]
     gateway: Option<(String, String)>,
@@ -54,15 +56,32 @@ fn gateway(text: &str) -> Result<(String, String), String> {
 }
 
 impl Cluster {
-    pub(crate) fn given(self) -> Given {
-        Given {
-            namespace: self.namespace,
+    /// The facts, and what the cluster adds to `sources`.
+    pub(crate) fn look(self, sources: &[Source]) -> Result<(Given, Vec<Document>), String> {
+        let seen = match &self.context {
+            Some(context) => {
+                let namespace = self.namespace.as_deref();
+                let documents = sources.iter().map(|source| &source.document);
+                live::look(context, namespace, &self.system_namespace, documents)?
+            }
+            None => Seen::default(),
+        };
+        let defaults = Given::default();
+        let given = Given {
+            namespace: self
+                .namespace
+                .or(seen.namespace)
+                .unwrap_or(defaults.namespace),
             system_namespace: self.system_namespace,
             config_prefix: self.config_prefix,
-            api_versions: self.api_versions,
+            api_versions: self
+                .api_versions
+                .or(seen.api_versions)
+                .unwrap_or(defaults.api_versions),
             gateway: self.gateway,
             tls: self.tls,
-        }
+        };
+        Ok((given, seen.documents))
     }
 }
 

@@ -4,6 +4,7 @@ mod cli;
 mod explain;
 mod inputs;
 mod launch;
+mod live;
 #[cfg(target_os = "linux")]
 mod memory;
 mod render;

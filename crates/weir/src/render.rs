@@ -65,10 +65,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn text(sources: &[Source], arguments: Arguments) -> Result<String, Vec<String>> {
-    let documents = sources.iter().map(|source| &source.document);
     let mut findings = inputs::review_ours(sources);
-    let world = Offline::read(documents, arguments.cluster.given())
-        .map_err(|error| vec![error.to_string()])?;
+    let (given, more) = arguments.cluster.look(sources).map_err(one)?;
+    let documents = sources.iter().map(|source| &source.document).chain(&more);
+    let world = Offline::read(documents, given).map_err(|error| vec![error.to_string()])?;
     findings.extend(weir_review::effective::review(&world, &findings));
     findings.retain(|finding| finding.severity == Severity::Error);
     if !findings.is_empty() {

@@ -48,7 +48,14 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     };
     let mut findings = unread;
     findings.extend(weir_review::review(documents.clone(), &options));
-    match Offline::read(documents, arguments.cluster.given()) {
+    let (given, more) = match arguments.cluster.look(&sources) {
+        Ok(seen) => seen,
+        Err(problem) => {
+            inputs::complain([problem]);
+            return ExitCode::FAILURE;
+        }
+    };
+    match Offline::read(documents.chain(&more), given) {
         Ok(world) => findings.extend(weir_review::effective::review(&world, &findings)),
         Err(error) => findings.push(inputs::finding(error.name.clone(), error.to_string())),
     }
