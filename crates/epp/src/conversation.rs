@@ -16,10 +16,12 @@ use hyper::body::Incoming;
 use weir_extproc::exchange::{Exchange, Step};
 use weir_extproc::frame::Frames;
 use weir_extproc::wire::{self, Outbound};
+use weir_scheduler::Rejection;
 
 use crate::account::Held;
 use crate::grpc::{Code, Status};
 use crate::picker::Picker;
+use crate::queue::Waiting;
 
 /// A stream.
 pub(crate) struct Conversation {
@@ -32,6 +34,8 @@ pub(crate) struct Conversation {
     replies: Vec<Outbound>,
     /// Data on its way out.
     outbox: VecDeque<Bytes>,
+    /// The request waits for its turn.
+    waiting: Option<Waiting>,
     end: Option<Status>,
     over: bool,
 }
@@ -48,6 +52,7 @@ impl Conversation {
             exchange,
             replies: Vec::new(),
             outbox: VecDeque::new(),
+            waiting: None,
             end: None,
             over: false,
         }
@@ -93,12 +98,43 @@ impl Conversation {
             Step::Any => self
                 .picker
                 .any(&mut self.exchange, &mut self.held, &mut self.replies),
-            Step::Decide => {
-                self.picker
-                    .decide(&mut self.exchange, &mut self.held, &mut self.replies)
-            }
+            Step::Decide => match self.picker.line_up(self.exchange.arrived()) {
+                None => self
+                    .picker
+                    .decide(&mut self.exchange, &mut self.held, &mut self.replies),
+                Some(Ok(waiting)) => {
+                    self.waiting = Some(waiting);
+                    return true;
+                }
+                Some(Err(rejection)) => {
+                    self.ended_waiting(Err(rejection));
+                    return true;
+                }
+            },
             other => other,
         };
+        self.sent(step);
+        true
+    }
+
+    /// The request's turn came, or will not come.
+    fn ended_waiting(&mut self, end: Result<(), Rejection>) {
+        let step = match end {
+            Ok(()) => self
+                .picker
+                .decide(&mut self.exchange, &mut self.held, &mut self.replies),
+            Err(rejection) => self.picker.reject(
+                &mut self.exchange,
+                &mut self.held,
+                &rejection,
+                &mut self.replies,
+            ),
+        };
+        self.sent(step);
+    }
+
+    /// Puts the replies on their way.
+    fn sent(&mut self, step: Step) {
         self.held.after(self.exchange.record());
         for reply in self.replies.drain(..) {
             wire::write(&reply, |data| self.outbox.push_back(data));
@@ -106,7 +142,6 @@ impl Conversation {
         if step == Step::Close {
             self.end = Some(Status::ok());
         }
-        true
     }
 
     fn fail(&mut self, code: Code, message: String) {
@@ -134,6 +169,13 @@ impl Body for Conversation {
             }
             if this.over {
                 return Poll::Ready(None);
+            }
+            if let Some(waiting) = &mut this.waiting {
+                // Nothing is read meanwhile; a client that resets the stream drops all of this.
+                let end = ready!(waiting.poll(context));
+                this.waiting = None;
+                this.ended_waiting(end);
+                continue;
             }
             if this.advance() {
                 continue;

@@ -28,6 +28,7 @@ pub mod objectives;
 pub mod options;
 pub mod picker;
 pub mod pool;
+pub mod queue;
 pub mod run;
 pub mod scrape;
 pub mod tls;

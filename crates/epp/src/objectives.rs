@@ -38,6 +38,12 @@ impl Objectives {
         self.priorities.load().get(name).copied().unwrap_or(0)
     }
 
+    /// Every priority that an objective has.
+    #[must_use]
+    pub fn all_priorities(&self) -> Vec<i32> {
+        self.priorities.load().values().copied().collect()
+    }
+
     /// The model to ask for in place of `model`; `seed` decides among several.
     #[must_use]
     pub fn rewrite(&self, model: &str, seed: u64) -> Option<String> {

@@ -14,6 +14,7 @@ use weir_extproc::names;
 use weir_extproc::parsers::Parsers;
 use weir_extproc::pb::Metadata;
 use weir_extproc::wire::Outbound;
+use weir_scheduler::flow::Item;
 use weir_scheduler::request::{DEFAULT_FLOW, Prompt};
 use weir_scheduler::{Ask, Candidates, Code, LlmRequest, Outcome, Rejection, Scheduler, Snapshot};
 
@@ -25,6 +26,7 @@ use crate::health::{Health, unknown_method};
 use crate::metrics::{Metrics, RequestLabels, Series};
 use crate::objectives::Objectives;
 use crate::pool::Endpoints;
+use crate::queue::{Queue, Waiting};
 
 /// The method that gateways call.
 const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
@@ -60,6 +62,8 @@ pub struct Picker {
     pub explain_header: bool,
     /// A health service is at the ext_proc port too.
     pub health: bool,
+    /// Where requests wait, with flow control.
+    pub queue: Option<Arc<Queue>>,
     /// Zero of the clock.
     pub started: Instant,
     /// Makes seeds differ.
@@ -155,6 +159,62 @@ impl Picker {
         step
     }
 
+    /// Lets a request wait for its turn; nothing without flow control, and for what is refused anyway.
+    pub(crate) fn line_up(&self, arrived: &Arrived) -> Option<Result<Waiting, Rejection>> {
+        let queue = self.queue.as_ref()?;
+        // What cannot be read is refused at once, with its own words.
+        intake::read(arrived, &self.parsers).ok()?;
+        let item = Item {
+            priority: self.priority(&arrived.headers),
+            fairness_id: self.fairness(&arrived.headers).to_owned(),
+            bytes: arrived.body.len() as u64,
+            received: arrived.received,
+            ttft_goal_ms: arrived
+                .headers
+                .first_of(&names::TTFT_GOAL)
+                .and_then(|text| text.parse().ok()),
+        };
+        Some(queue.enter(item, self.endpoints.snapshot().is_empty()))
+    }
+
+    /// Refuses a request that waited in vain.
+    pub(crate) fn reject(
+        &self,
+        exchange: &mut Exchange,
+        held: &mut Held,
+        rejection: &Rejection,
+        out: &mut Vec<Outbound>,
+    ) -> Step {
+        let arrived = exchange.arrived();
+        let series = match intake::read(arrived, &self.parsers) {
+            Ok(intake) => self.series(&intake, &arrived.headers),
+            Err(_) => self.unnamed(),
+        };
+        refuse(exchange, held, rejection, series, out)
+    }
+
+    fn priority(&self, headers: &Headers) -> i32 {
+        headers
+            .first_of(&names::OBJECTIVE)
+            .map_or(0, |name| self.objectives.priority(name))
+    }
+
+    fn fairness<'a>(&self, headers: &'a Headers) -> &'a str {
+        headers
+            .first_of(&names::FAIRNESS)
+            .filter(|id| !id.is_empty())
+            .unwrap_or(DEFAULT_FLOW)
+    }
+
+    fn series(&self, intake: &Intake<'_>, headers: &Headers) -> Arc<Series> {
+        self.metrics.series(RequestLabels {
+            model: intake.incoming.clone().into_owned(),
+            target: intake.target.clone().into_owned(),
+            fairness: self.fairness(headers).to_owned(),
+            priority: self.priority(headers),
+        })
+    }
+
     fn count_shielded(&self, exchange: &Exchange) {
         for name in exchange.shielded() {
             self.metrics.shielded(name);
@@ -172,21 +232,9 @@ impl Picker {
         if let Some(target) = self.objectives.rewrite(&intake.incoming, self.seed()) {
             intake.target = target.into();
         }
-        let fairness = arrived
-            .headers
-            .first_of(&names::FAIRNESS)
-            .filter(|id| !id.is_empty())
-            .unwrap_or(DEFAULT_FLOW);
-        let priority = arrived
-            .headers
-            .first_of(&names::OBJECTIVE)
-            .map_or(0, |name| self.objectives.priority(name));
-        let series = self.metrics.series(RequestLabels {
-            model: intake.incoming.clone().into_owned(),
-            target: intake.target.clone().into_owned(),
-            fairness: fairness.to_owned(),
-            priority,
-        });
+        let fairness = self.fairness(&arrived.headers);
+        let priority = self.priority(&arrived.headers);
+        let series = self.series(&intake, &arrived.headers);
         let prompts: Vec<Prompt<'_>> = intake
             .peek
             .prompts

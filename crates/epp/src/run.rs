@@ -14,6 +14,7 @@ use weir_runtime::{client, errors, listen, signals};
 use weir_scheduler::config::settings;
 use weir_scheduler::config::{self, Config};
 use weir_scheduler::data::{self, Extractor};
+use weir_scheduler::flow::Controller;
 use weir_scheduler::{ConfigErrors, Scheduler};
 
 use crate::auth::Auth;
@@ -25,6 +26,7 @@ use crate::objectives::Objectives;
 use crate::options::{self, ConfigSource, Options, Pool};
 use crate::picker::Picker;
 use crate::pool::Endpoints;
+use crate::queue::Queue;
 use crate::tls::{Certificates, Terms};
 use crate::{files, grpc, scrape, tls, watch, web};
 
@@ -264,6 +266,10 @@ impl Parts {
         };
 
         let picker = Arc::new(self.picker()?);
+        if let Some(queue) = &picker.queue {
+            let work = Arc::clone(queue).run(Arc::clone(&picker), background.clone());
+            tasks.spawn(work);
+        }
         self.scrape(&tasks, &background)?;
         tasks.spawn(self.figures(background.clone()));
         tasks.spawn(forget(Arc::clone(&picker), background.clone()));
@@ -423,6 +429,10 @@ impl Parts {
             emit_scores: options.on("emit-endpoint-scores"),
             explain_header: options.on("explain-header"),
             health: options.on("health-checking"),
+            queue: self.config.flow.enabled.then(|| {
+                let controller = Controller::new(self.config.flow.clone(), Duration::ZERO);
+                Arc::new(Queue::new(controller, self.started))
+            }),
             started: self.started,
             seeds: AtomicU64::new(rand::random()),
         })

@@ -33,6 +33,9 @@ pub const FAIRNESS: [&str; 2] = [
 /// Model to put into the body, and its older name.
 pub const REWRITE: [&str; 2] = ["x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite"];
 
+/// Goal for the first token, and its older name.
+pub const TTFT_GOAL: [&str; 2] = ["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"];
+
 /// Names that are never mirrored: they are between client, gateway and picker.
 const OWNED: [&str; 17] = [
     OBJECTIVE[0],
@@ -41,8 +44,8 @@ const OWNED: [&str; 17] = [
     FAIRNESS[1],
     REWRITE[0],
     REWRITE[1],
-    "x-llm-d-slo-ttft-ms",
-    "x-slo-ttft-ms",
+    TTFT_GOAL[0],
+    TTFT_GOAL[1],
     "x-llm-d-slo-tpot-ms",
     "x-slo-tpot-ms",
     "x-llm-d-video-fps",

@@ -109,6 +109,7 @@ impl Pace {
                 tasks.spawn(one(shape, at, std::sync::Arc::clone(&measured)));
             }
         }
+        tokio::time::sleep_until(end.into()).await;
         let at_end = self.pid.map(used);
         let drained = tokio::time::timeout(Duration::from_secs(20), async {
             while tasks.join_next().await.is_some() {}
