@@ -1,6 +1,6 @@
 //! One machine: API store, workload controllers, node, controller and gateway in one process.
 //!
-//! [`up`] wires them together for `weir up`. The order is fixed and every step can be undone by
+//! [`up()`] wires them together for `weir up`. The order is fixed and every step can be undone by
 //! ending the process: read and review the files, claim the data directory and an address block,
 //! bind the listen address, start the store, install what a cluster has, start the components,
 //! apply the files, wait.
