@@ -265,7 +265,10 @@ async fn sidecars_start_in_order_and_end_last(world: &World) {
     let mut first = one("first", script("first"), true);
     first["startupProbe"] =
         json!({"exec": {"command": ["test", "-f", "/shared/go"]}, "failureThreshold": 100});
-    let second = one("second", script("second"), true);
+    let mut second = one("second", script("second"), true);
+    // What comes after it waits until it has said that it started.
+    second["startupProbe"] =
+        json!({"exec": {"command": ["test", "-f", "/shared/second.pid"]}, "failureThreshold": 100});
     let once = one("once", "echo once >> /shared/story".to_owned(), false);
     let more = with_claim(json!({"initContainers": [first, once, second]}));
     world.pod("sided", &script("main"), &more).await;
@@ -290,6 +293,12 @@ async fn sidecars_start_in_order_and_end_last(world: &World) {
         })
         .await;
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    // A script is told to end only when it listens.
+    file(&shared.join("second.pid"), |text| {
+        !text.is_empty() && *text != *pid
+    })
+    .await;
+    file(&shared.join("main.pid"), |text| !text.is_empty()).await;
     world.delete("sided", None).await;
     world.until_gone("sided").await;
     let story = std::fs::read_to_string(shared.join("story")).unwrap();

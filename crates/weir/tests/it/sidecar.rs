@@ -69,7 +69,8 @@ fn send(pod: Ipv4Addr, body: &str) -> TcpStream {
 #[test]
 fn a_sidecar_serves_an_engine_and_lets_its_streams_end() {
     let pod = pod();
-    let engine = ["engine", "serve", "m", "--port", "8001"];
+    let mut engine = vec!["engine", "serve", "m", "--port", "8001"];
+    engine.extend(["--max-model-len", "200000"]);
     let _engine = Process::start(pod, &engine, "Simulated engine serves");
     // As KServe writes it, the words that TLS would fill included.
     let words = [
