@@ -21,6 +21,7 @@ mod local_model;
 mod mistakes;
 mod offline;
 mod real_vllm;
+mod scheduled;
 mod serve;
 mod shapes;
 mod sidecar;
