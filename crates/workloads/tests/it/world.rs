@@ -173,11 +173,15 @@ impl World {
         Ok(())
     }
 
-    /// Marks every pod that is not ready as ready.
+    /// Marks every pod that is not ready as ready. One that went meanwhile needs no mark.
     pub(crate) async fn mark_all(&self) -> anyhow::Result<()> {
         for (index, pod) in self.pods().await?.iter().enumerate() {
-            if !is_ready(pod) {
-                self.mark(pod, true, u8::try_from(index + 1)?).await?;
+            if is_ready(pod) {
+                continue;
+            }
+            match self.mark(pod, true, u8::try_from(index + 1)?).await {
+                Err(error) if is_gone(&error) => {}
+                other => other?,
             }
         }
         Ok(())
@@ -204,6 +208,10 @@ impl World {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 404)
 }
 
 /// What `kubectl rollout status` asks for.
