@@ -1,43 +1,15 @@
 //! Our own presets, composed and planned, beside what was recorded of the system that is replaced.
 //!
-//! Every difference is in [`ALLOWED`], with the row that settles it. One that is gone must go from there too.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod recorded;
+//! Every difference is a line of `presets.tsv`: case, kind, path, reason.
 
 use std::collections::BTreeSet;
 
-use recorded::{documents, recordings, without_defaults};
 use serde_json::{Value, json};
 use weir_compose::{Globals, compose, presets, select};
 use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, ServiceIdentity};
 
-/// Kind, path, and the row of `product.md` section 2, the [FIX] of a control-plane text or the line of the
-/// recordings' own README that allows the difference.
-const ALLOWED: [(&str, &str, &str); 4] = [
-    (
-        "Deployment",
-        "/spec/selector/matchLabels/llm-d.ai~1role",
-        "new Deployments: selector without `llm-d.ai/role` (workloads 4.3, [FIX])",
-    ),
-    (
-        "Deployment",
-        "/spec/template/spec/containers/0/command",
-        "presets: own presets under the same well-known names, argv only, no shell",
-    ),
-    // The same 15 s by the kubelet itself: no program of the image is started.
-    (
-        "Deployment",
-        "/spec/template/spec/containers/0/lifecycle/preStop/exec",
-        "presets: own presets under the same well-known names, argv only, no shell",
-    ),
-    (
-        "Deployment",
-        "/spec/template/spec/containers/0/lifecycle/preStop/sleep",
-        "presets: own presets under the same well-known names, argv only, no shell",
-    ),
-];
+use crate::allowed::{Allowed, Difference};
+use crate::files::{documents, recordings, without_defaults};
 
 /// Everything planned for a service from our presets.
 fn planned(service: &Value) -> Vec<Value> {
@@ -109,7 +81,7 @@ fn by_name(list: &[Value]) -> bool {
 #[test]
 fn presets_make_what_was_recorded_but_for_the_allowed_differences() {
     let Some(goldens) = recordings() else { return };
-    let mut used = BTreeSet::new();
+    let mut allowed = Allowed::read(include_str!("presets.tsv"), 2);
     for case in [
         "basic-route",
         "minimal",
@@ -121,6 +93,7 @@ fn presets_make_what_was_recorded_but_for_the_allowed_differences() {
         service["metadata"]["uid"] = json!("<uid>");
         let planned = planned(&service);
         assert_eq!(planned.len(), recorded.len(), "{case}");
+        let mut of_case = Vec::new();
         for theirs in &mut recorded {
             without_defaults(theirs);
             let kind = theirs["kind"].as_str().unwrap().to_owned();
@@ -132,23 +105,17 @@ fn presets_make_what_was_recorded_but_for_the_allowed_differences() {
             without_defaults(&mut ours);
             let mut found = BTreeSet::new();
             differences(&ours, theirs, "", &mut found);
-            for path in found {
-                let allowed = ALLOWED
-                    .iter()
-                    .find(|(of, at, _)| *of == kind && *at == path);
-                let allowed = allowed.unwrap_or_else(|| {
-                    panic!(
-                        "{case}: {kind} {path} is {} and was {}",
-                        ours.pointer(&path).unwrap_or(&Value::Null),
-                        theirs.pointer(&path).unwrap_or(&Value::Null)
-                    )
-                });
-                used.insert(allowed);
-            }
+            of_case.extend(found.into_iter().map(|path| {
+                let (a, b) = (ours.pointer(&path), theirs.pointer(&path));
+                Difference {
+                    shown: format!("{kind}\t{path}\t{a:?} and was {b:?}"),
+                    at: vec![kind.clone(), path],
+                }
+            }));
         }
+        allowed.judge(case, &of_case);
     }
-    let all: BTreeSet<_> = ALLOWED.iter().collect();
-    assert_eq!(used, all, "an allowed difference that no longer is");
+    allowed.finish("presets");
 }
 
 /// The same without recordings: the pod and the route of a small service, as they are meant to be.

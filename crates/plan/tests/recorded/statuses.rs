@@ -1,19 +1,7 @@
 //! The status of every recorded case, beside ours of the same world: first the planned objects exist and say nothing
 //! yet, then each of them says that it is ready.
 //!
-//! Every difference is a line of `routing/status.tsv`: the case (`*` for any), the path, and the row of `product.md`
-//! section 2, the [FIX] or the section of a control-plane text that settles it. A line that allows nothing any more
-//! must go.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::print_stderr, reason = "skipped tests and counts are said")]
-
-#[allow(dead_code, reason = "objects are compared elsewhere")]
-#[path = "recordings/cases.rs"]
-mod cases;
-#[allow(dead_code, reason = "objects are compared elsewhere")]
-#[path = "routing/objects.rs"]
-mod objects;
+//! Every difference is a line of `statuses.tsv`: case, path, reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,43 +13,8 @@ use weir_plan::{
     StatusInput, observed_gateways_of, status,
 };
 
-use objects::Case;
-
-/// One line of the list.
-struct Allowed {
-    case: String,
-    path: String,
-}
-
-/// Whether a pattern, in which `*` stands for any text, is that of `text`.
-fn fits(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
-            (0..=rest.len())
-                .filter_map(|at| rest.get(at..))
-                .any(|rest| fits(after, rest))
-        }),
-    }
-}
-
-fn allowed() -> Vec<Allowed> {
-    let lines = include_str!("routing/status.tsv").lines();
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| {
-            let columns: Vec<&str> = line.split('\t').collect();
-            let [case, path, reason] = columns.as_slice() else {
-                panic!("three columns: {line}");
-            };
-            assert!(!reason.is_empty(), "{line}");
-            Allowed {
-                case: (*case).to_owned(),
-                path: (*path).to_owned(),
-            }
-        })
-        .collect()
-}
+use crate::allowed::{Allowed, Difference};
+use crate::objects::{self, Case};
 
 fn failed(condition: &'static str, reason: &'static str, message: String) -> Outcome {
     Outcome::Failed(Failure {
@@ -352,10 +305,7 @@ fn statuses_are_the_recorded_ones_but_for_the_list() {
     let Some(cases) = objects::cases() else {
         return;
     };
-    let allowed = allowed();
-    let mut used = BTreeSet::new();
-    let mut failing = BTreeMap::<String, Vec<String>>::new();
-    let (mut agreeing, mut listed) = (0, 0);
+    let mut allowed = Allowed::read(include_str!("statuses.tsv"), 1);
     for (case, all_ready) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
         let Some(theirs) = case.recorded_status(all_ready) else {
             continue;
@@ -370,42 +320,11 @@ fn statuses_are_the_recorded_ones_but_for_the_list() {
         }
         let mut found = BTreeSet::new();
         differences(&ours, &theirs, "", &mut found);
-        let mut fine = true;
-        for path in &found {
-            let line = allowed
-                .iter()
-                .position(|line| fits(&line.case, &case.inner.name) && fits(&line.path, path));
-            match line {
-                Some(line) => drop(used.insert(line)),
-                None => {
-                    fine = false;
-                    let shown = format!("{path}\t{}", shown(&ours, &theirs, path));
-                    failing
-                        .entry(shown)
-                        .or_default()
-                        .push(case.inner.name.clone());
-                }
-            }
-        }
-        match (fine, found.is_empty()) {
-            (true, true) => agreeing += 1,
-            (true, false) => listed += 1,
-            (false, _) => {}
-        }
+        let found = found.into_iter().map(|path| Difference {
+            shown: format!("{path}\t{}", shown(&ours, &theirs, &path)),
+            at: vec![path],
+        });
+        allowed.judge(&case.inner.name, &found.collect::<Vec<_>>());
     }
-    let failed: BTreeSet<&String> = failing.values().flatten().collect();
-    eprintln!(
-        "statuses: {agreeing} agree, {listed} differ as allowed, {} fail",
-        failed.len()
-    );
-    for (what, cases) in &failing {
-        eprintln!("{what}\t{}\t{}", cases.len(), cases.join(" "));
-    }
-    let stale: Vec<_> = (0..allowed.len())
-        .filter(|line| !used.contains(line))
-        .filter_map(|line| allowed.get(line))
-        .map(|line| format!("{}\t{}", line.case, line.path))
-        .collect();
-    assert!(failing.is_empty(), "differences that are not in the list");
-    assert!(stale.is_empty(), "lines that allow nothing: {stale:#?}");
+    allowed.finish("statuses");
 }

@@ -3,15 +3,12 @@
 //! The effective spec is made from the recording itself: the pod that was created without what the plan adds,
 //! the route with the pool as its backend.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod recorded;
-
 use std::collections::BTreeMap;
 
-use recorded::{documents, recordings, without_defaults};
 use serde_json::{Value, json};
 use weir_plan::{CERTIFICATE_EXPIRATION, Certificate, Facts, ServiceIdentity};
+
+use crate::files::{documents, recordings, without_defaults};
 
 fn remove_named(list: &mut Value, name: &str) {
     list.as_array_mut()

@@ -1,12 +1,11 @@
 //! The recorded objects of the router, and what was there for planning them.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 use weir_api::names::{self, kind};
 use weir_plan::{Facts, Failure, ObservedGateway, RouterFacts, ServiceIdentity};
 
 use crate::cases;
+use crate::files::{documents, recordings, text};
 
 /// One service of a recorded case.
 pub(crate) struct Case {
@@ -195,20 +194,9 @@ fn route_defaults(route: &mut Value) {
     }
 }
 
-fn documents(path: &Path) -> Vec<Value> {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return Vec::new();
-    };
-    serde_saphyr::from_multiple(&text).unwrap()
-}
-
 /// All cases with a service and objects; says so where there are none.
 pub(crate) fn cases() -> Option<Vec<Case>> {
-    let shared = std::env::var_os("WEIR_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let goldens = shared.join("goldens/controller");
+    let goldens = recordings()?;
     // What was stored has the defaults of the definition.
     let schema = weir_api::crds::schema(names::GROUP, names::VERSION, names::SERVICE_KIND).unwrap();
     let schema = weir_schema::Node::parse(&schema).unwrap();
@@ -236,7 +224,7 @@ pub(crate) fn cases() -> Option<Vec<Case>> {
             let own = told.into_iter().flatten().find(|one| one["name"] == *own);
             own.map(|one| one["status"].clone())
         });
-        let text = std::fs::read_to_string(path.join("environment.yaml")).unwrap_or_default();
+        let text = text(&path.join("environment.yaml")).unwrap_or_default();
         let https = text.contains("\"urlScheme\": \"https\"");
         Case {
             statuses,

@@ -11,6 +11,8 @@ use weir_plan::{
     CERTIFICATE_EXPIRATION, Certificate, Facts, RouterFacts, Secret, ServiceIdentity, Settings,
 };
 
+use crate::files::{documents, recordings, text};
+
 /// One service of a recorded case.
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -215,30 +217,15 @@ pub(crate) fn shell(object: &Object) -> Value {
     value
 }
 
-fn documents(path: &Path) -> Vec<Value> {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return Vec::new();
-    };
-    serde_saphyr::from_multiple(&text).unwrap()
-}
-
 /// All cases with a service and objects; says so where there are none.
 pub(crate) fn cases() -> Option<Vec<Case>> {
-    let shared = std::env::var_os("WEIR_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let goldens = shared.join("goldens/controller");
-    let Ok(entries) = std::fs::read_dir(&goldens) else {
-        eprintln!("SKIPPED: no recordings at {}", goldens.display());
-        return None;
-    };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let entries = std::fs::read_dir(recordings()?).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     Some(paths.iter().flat_map(|path| read(path)).collect())
 }
 
-/// One case a service.
+/// One case for each service.
 fn read(path: &Path) -> Vec<Case> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     // What admission refused was never planned.
@@ -316,7 +303,7 @@ struct Environment {
 
 impl Environment {
     fn read(path: &Path) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = text(path).unwrap_or_default();
         let mut data = json!({
             "ingress": {"enableLLMInferenceServiceTLS": true},
             "storageInitializer": {},

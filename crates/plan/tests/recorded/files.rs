@@ -1,10 +1,11 @@
-//! Reading what was recorded of the system that is replaced.
+//! Where the recordings are, and how their files are read.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// Where the recordings are; says so where there are none.
+/// Where the recordings are, a folder for each case; says so where there are none.
 pub(crate) fn recordings() -> Option<PathBuf> {
     let shared = std::env::var_os("WEIR_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
@@ -14,16 +15,28 @@ pub(crate) fn recordings() -> Option<PathBuf> {
     if goldens.is_dir() {
         return Some(goldens);
     }
-    #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-    {
-        eprintln!("SKIPPED: no recordings at {}", goldens.display());
-    }
+    eprintln!("SKIPPED: no recordings at {}", goldens.display());
     None
 }
 
-/// The documents of a file.
+/// The text of a file that not every case has.
+pub(crate) fn text(path: &Path) -> Option<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
+}
+
+/// The documents of a file, none where the case has no such file.
 pub(crate) fn documents(path: &Path) -> Vec<Value> {
-    serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let Some(text) = text(path) else {
+        return Vec::new();
+    };
+    match serde_saphyr::from_multiple(&text) {
+        Ok(documents) => documents,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
 }
 
 /// Removes what the API server fills in.
