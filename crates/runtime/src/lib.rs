@@ -10,6 +10,7 @@
 //! - [`logs`]: structured logs on standard error.
 //! - [`serving`]: the certificate that a component serves, followed in its directory or self-signed.
 //! - [`signals`]: SIGTERM and SIGINT as a cancellation token.
+//! - [`trust`]: whom a component believes when it calls over TLS.
 //!
 //! Every component calls [`install_crypto`] first: rustls refuses to choose a provider itself.
 
@@ -22,6 +23,7 @@ pub mod listen;
 pub mod logs;
 pub mod serving;
 pub mod signals;
+pub mod trust;
 
 /// Makes ring the process-wide TLS provider. Calling it again has no effect.
 pub fn install_crypto() {

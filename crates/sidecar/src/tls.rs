@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
+use weir_runtime::trust::{self, Trust};
 
 /// Largest file that is read for certificates.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -79,16 +78,11 @@ impl Places {
     }
 }
 
-/// Returns the configuration for calls to a kind of pod: with the roots of `places`, or without any check.
+/// Returns the configuration for calls to a kind of pod: with the roots of `places`, or whoever answers.
 #[must_use]
 pub fn client_config(places: &Places, skip_verify: bool) -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder();
-    let config = if skip_verify {
-        let provider = Arc::clone(builder.crypto_provider());
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-            .with_no_client_auth()
+    let trust = if skip_verify {
+        Trust::Anybody
     } else {
         let roots = places.roots();
         if roots.is_empty() {
@@ -97,48 +91,7 @@ pub fn client_config(places: &Places, skip_verify: bool) -> Arc<ClientConfig> {
                 "No trusted certificates found, calls over TLS will fail"
             );
         }
-        builder.with_root_certificates(roots).with_no_client_auth()
+        Trust::Authorities(roots)
     };
-    Arc::new(config)
-}
-
-/// Takes any certificate, as `--tls-insecure-skip-verify` asks; signatures of the handshake still count.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Arc::new(trust::client(trust).with_no_client_auth())
 }

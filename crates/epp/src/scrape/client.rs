@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use weir_runtime::trust::{self, Trust};
 
 /// Largest answer.
 const MAX_PAGE: usize = 16 << 20;
@@ -52,11 +52,9 @@ impl Tls {
         authority: Option<&Path>,
         own: Option<(&Path, &Path)>,
     ) -> Result<Self, TlsError> {
-        let builder = ClientConfig::builder();
-        let builder = if insecure {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anybody))
+        // Engines sign their own certificates; the configuration says that this is meant.
+        let trust = if insecure {
+            Trust::Anybody
         } else {
             let mut roots = RootCertStore::empty();
             if let Some(path) = authority {
@@ -64,8 +62,9 @@ impl Tls {
                     roots.add(certificate)?;
                 }
             }
-            builder.with_root_certificates(roots)
+            Trust::Authorities(roots)
         };
+        let builder = trust::client(trust);
         let config = match own {
             Some((certificate, key)) => {
                 let chain = certificates(certificate)?;
@@ -90,47 +89,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .map_err(unreadable)?
         .collect::<Result<_, _>>()
         .map_err(unreadable)
-}
-
-/// Engines sign their own certificates; the configuration says that this is meant.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
