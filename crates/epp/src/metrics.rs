@@ -3,6 +3,7 @@
 //! A request finds its [`Series`] once; after that every count is an atomic. Distinct model names and fairness ids are
 //! bounded: what comes after is counted as `other`.
 
+mod bounds;
 mod families;
 mod histogram;
 mod page;
@@ -124,9 +125,7 @@ impl Distinct {
 
 impl Series {
     fn new(labels: RequestLabels) -> Self {
-        use families::{
-            CACHED, DURATION, GAP, INPUT, NTPOT, OUTPUT, REQUEST, RESPONSE, TPOT, TTFT,
-        };
+        use bounds::{CACHED, DURATION, GAP, INPUT, NTPOT, OUTPUT, REQUEST, RESPONSE, TPOT, TTFT};
         Self {
             labels,
             total: AtomicU64::new(0),
@@ -188,15 +187,15 @@ impl Metrics {
             attempts: Mutex::default(),
             decisions: Mutex::default(),
             shielded: Mutex::default(),
-            scheduling: Histogram::new(families::DECISION),
-            request_processing: Histogram::new(families::REQUEST_PROCESSING),
-            response_processing: Histogram::new(families::RESPONSE_PROCESSING),
+            scheduling: Histogram::new(bounds::DECISION),
+            request_processing: Histogram::new(bounds::REQUEST_PROCESSING),
+            response_processing: Histogram::new(bounds::RESPONSE_PROCESSING),
             poll_errors: Mutex::default(),
             extract_errors: Mutex::default(),
             figures: Mutex::default(),
             streams: AtomicI64::new(0),
             show_streams: AtomicBool::new(show_streams),
-            stream_duration: Histogram::new(families::STREAM),
+            stream_duration: Histogram::new(bounds::STREAM),
             stream_codes: Mutex::default(),
         }
     }

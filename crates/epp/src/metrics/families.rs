@@ -1,4 +1,4 @@
-//! The families: names, older twins, bounds and words.
+//! The families: names, older twins and words.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,96 +9,6 @@ use weir_scheduler::Snapshot;
 use super::histogram::Counted;
 use super::page::Page;
 use super::{Metrics, Series};
-
-pub(super) const DURATION: &[f64] = &[
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
-    10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0,
-    1200.0, 1800.0, 2700.0, 3600.0,
-];
-pub(super) const TTFT: &[f64] = &[
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
-    10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0,
-];
-pub(super) const DECISION: &[f64] = &[
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,
-];
-pub(super) const REQUEST: &[f64] = &[
-    64.0,
-    128.0,
-    256.0,
-    512.0,
-    1024.0,
-    2048.0,
-    4096.0,
-    8192.0,
-    16384.0,
-    32768.0,
-    65536.0,
-    131_072.0,
-    262_144.0,
-    524_288.0,
-    1_048_576.0,
-    2_097_152.0,
-    4_194_304.0,
-    8_388_608.0,
-    16_777_216.0,
-    33_554_432.0,
-    67_108_864.0,
-    134_217_728.0,
-    268_435_456.0,
-    536_870_912.0,
-    1_073_741_824.0,
-];
-// 32,778 is upstream's own bound.
-pub(super) const RESPONSE: &[f64] = &[
-    1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0,
-    32778.0, 65536.0,
-];
-pub(super) const INPUT: &[f64] = &[
-    1.0,
-    8.0,
-    16.0,
-    32.0,
-    64.0,
-    128.0,
-    256.0,
-    512.0,
-    1024.0,
-    2048.0,
-    4096.0,
-    8192.0,
-    16384.0,
-    32778.0,
-    65536.0,
-    131_072.0,
-    262_144.0,
-    524_288.0,
-    1_048_576.0,
-];
-pub(super) const CACHED: &[f64] = INPUT;
-pub(super) const OUTPUT: &[f64] = &[
-    1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0,
-];
-pub(super) const NTPOT: &[f64] = &[
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-];
-pub(super) const TPOT: &[f64] = &[
-    0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.4, 0.5,
-    0.6, 0.8, 1.0, 2.0,
-];
-pub(super) const GAP: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0,
-];
-pub(super) const REQUEST_PROCESSING: &[f64] = &[
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0,
-];
-pub(super) const RESPONSE_PROCESSING: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
-pub(super) const STREAM: &[f64] = &[
-    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
-];
 
 const NEW: &str = "llm_d_epp_";
 
@@ -211,6 +121,26 @@ fn write_sums(page: &mut Page, name: &str, kind: &str, help: &str, sums: &Sums) 
     }
 }
 
+/// Names of a family without the prefix of the new one: its own, and its twin's whole.
+struct Names<'a> {
+    name: &'a str,
+    old: &'a str,
+}
+
+/// Writes a family and its twin, which may have other words.
+fn write_pair(
+    page: &mut Page,
+    kind: &str,
+    names: &Names<'_>,
+    [words, old_words]: [&str; 2],
+    [new, old]: [&Sums; 2],
+) {
+    let name = format!("{NEW}{}", names.name);
+    write_sums(page, &name, kind, &help(words), new);
+    let twin_help = old_help(names.name, old_words);
+    write_sums(page, names.old, kind, &twin_help, old);
+}
+
 fn borrowed<'a>(labels: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     labels
         .iter()
@@ -284,54 +214,28 @@ fn requests(all: &[Arc<Series>], page: &mut Page) {
             *old_running.entry(labels).or_default() += now;
         }
     }
-    let words = "Requests sent to an endpoint.";
-    write_sums(
-        page,
-        "llm_d_epp_request_total",
-        "counter",
-        &help(words),
-        &total,
-    );
-    // These words are compared by tests of others.
-    let words =
-        "Counter of inference objective requests broken out for each model and target model.";
-    write_sums(
-        page,
-        "inference_objective_request_total",
-        "counter",
-        &old_help("request_total", words),
-        &old_total,
-    );
-    let words = "Requests that ended with an error.";
-    write_sums(
-        page,
-        "llm_d_epp_request_error_total",
-        "counter",
-        &help(words),
-        &errors,
-    );
-    write_sums(
-        page,
-        "inference_objective_request_error_total",
-        "counter",
-        &old_help("request_error_total", words),
-        &old_errors,
-    );
-    let words = "Requests in flight.";
-    write_sums(
-        page,
-        "llm_d_epp_request_running",
-        "gauge",
-        &help(words),
-        &running,
-    );
-    write_sums(
-        page,
-        "inference_objective_running_requests",
-        "gauge",
-        &old_help("request_running", words),
-        &old_running,
-    );
+    // The twin's words are compared by tests of others.
+    let names = Names {
+        name: "request_total",
+        old: "inference_objective_request_total",
+    };
+    let words = [
+        "Requests sent to an endpoint.",
+        "Counter of inference objective requests broken out for each model and target model.",
+    ];
+    write_pair(page, "counter", &names, words, [&total, &old_total]);
+    let names = Names {
+        name: "request_error_total",
+        old: "inference_objective_request_error_total",
+    };
+    let words = ["Requests that ended with an error."; 2];
+    write_pair(page, "counter", &names, words, [&errors, &old_errors]);
+    let names = Names {
+        name: "request_running",
+        old: "inference_objective_running_requests",
+    };
+    let words = ["Requests in flight."; 2];
+    write_pair(page, "gauge", &names, words, [&running, &old_running]);
 }
 
 fn add(
@@ -463,21 +367,12 @@ fn scheduler(metrics: &Metrics, page: &mut Page) {
         new.insert(labels("endpoint_name"), *count as f64);
         old.insert(labels("pod_name"), *count as f64);
     }
-    let words = "Decisions, and where they went.";
-    write_sums(
-        page,
-        "llm_d_epp_scheduler_attempts_total",
-        "counter",
-        &help(words),
-        &new,
-    );
-    write_sums(
-        page,
-        "inference_extension_scheduler_attempts_total",
-        "counter",
-        &old_help("scheduler_attempts_total", words),
-        &old,
-    );
+    let names = Names {
+        name: "scheduler_attempts_total",
+        old: "inference_extension_scheduler_attempts_total",
+    };
+    let words = ["Decisions, and where they went."; 2];
+    write_pair(page, "counter", &names, words, [&new, &old]);
     let (mut full, mut short) = (Sums::new(), Sums::new());
     for ((plugin, kind, model, decision), count) in metrics.decisions.lock().iter() {
         full.insert(
@@ -495,22 +390,13 @@ fn scheduler(metrics: &Metrics, page: &mut Page) {
         ];
         *short.entry(labels).or_default() += *count as f64;
     }
-    let words = "How requests were split over prefill and decode.";
+    let words = ["How requests were split over prefill and decode."; 2];
     for name in ["disagg_decision_total", "pd_decision_total"] {
-        write_sums(
-            page,
-            &format!("{NEW}{name}"),
-            "counter",
-            &help(words),
-            &full,
-        );
-        write_sums(
-            page,
-            &format!("llm_d_inference_scheduler_{name}"),
-            "counter",
-            &old_help(name, words),
-            &short,
-        );
+        let names = Names {
+            name,
+            old: &format!("llm_d_inference_scheduler_{name}"),
+        };
+        write_pair(page, "counter", &names, words, [&full, &short]);
     }
     let mut taken = Sums::new();
     for (name, count) in metrics.shielded.lock().iter() {

@@ -67,3 +67,75 @@ fn names_that_clients_choose_are_bounded() {
     let page = metrics.page(&Snapshot::default());
     assert!(page.contains(r#"model_name="other",priority="0",target_model_name="t"} 5"#));
 }
+
+/// Every family has something to show, so that no name, word, bound or label changes unseen: dashboards and alerts
+/// know them.
+#[test]
+fn the_whole_page_is_what_it_was() {
+    let metrics = Metrics::new("pool", true);
+    for (fairness, model) in [("a", "m"), ("b", "m")] {
+        let series = metrics.series(RequestLabels {
+            fairness: fairness.to_owned(),
+            ..labels(model)
+        });
+        series.routed();
+        series.error("BadRequest");
+        drop(series.running());
+        if fairness == "b" {
+            continue;
+        }
+        for (histogram, value) in [
+            (&series.duration, 1.5),
+            (&series.request_bytes, 300.0),
+            (&series.response_bytes, 30.0),
+            (&series.input_tokens, 20.0),
+            (&series.output_tokens, 200.0),
+            (&series.cached_tokens, 16.0),
+            (&series.ntpot, 0.03),
+            (&series.ttft[0], 0.25),
+            (&series.ttft[1], 0.5),
+            (&series.tpot, 0.025),
+            (&series.gap, 0.0125),
+        ] {
+            histogram.observe(value);
+        }
+    }
+    let address = std::net::SocketAddr::from(([10, 0, 0, 1], 8000));
+    let endpoint = weir_scheduler::Endpoint::new(
+        "default",
+        "pod-a",
+        Some(0),
+        address,
+        weir_scheduler::Labels::default(),
+    );
+    endpoint.live.store(&weir_scheduler::EndpointLoad {
+        waiting: 3,
+        ..weir_scheduler::EndpointLoad::default()
+    });
+    metrics.attempt("t", Some(&endpoint));
+    metrics.attempt("t", None);
+    metrics.decided("handler", "disagg", "m", "prefill-decode");
+    metrics.decided("other", "disagg", "m", "prefill-decode");
+    metrics.shielded("x-prefiller-host-port");
+    metrics.poll_error("metrics");
+    metrics.extract_error("metrics", "core");
+    metrics.scheduling.observe(0.0003);
+    metrics.request_processing.observe(0.003);
+    metrics.response_processing.observe(0.0003);
+    let average = |mean, deviation| weir_scheduler::data::Average { mean, deviation };
+    metrics.set_figures(Averages {
+        ready: 2,
+        kv_usage: average(0.5, 0.25),
+        waiting: average(3.0, 1.0),
+        running: average(7.0, 2.0),
+    });
+    metrics.stream_ended("OK", 2.0);
+    let page = metrics
+        .page(&Snapshot::new(vec![Arc::new(endpoint)]))
+        .replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let expected = include_str!("../../testdata/metrics.txt");
+    for (number, (line, expected)) in page.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(line, expected, "line {}", number + 1);
+    }
+    assert_eq!(page.len(), expected.len());
+}
