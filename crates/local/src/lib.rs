@@ -9,11 +9,13 @@
 //! - [`files`]: manifests in the order in which they are applied.
 //! - [`claim`]: the data directory's lock and the block of loopback addresses.
 //! - [`platform`]: the objects that exist before a user's: definitions, namespaces, the gateway.
+//! - [`accounts`]: the service accounts that pod templates name.
 //! - [`apply`]: server-side apply of one document.
 //! - [`await_ready`]: what each service still waits for, and the first request it answers.
 //! - [`watch`]: what changed in the files.
 //! - [`report`]: every word that a user sees.
 
+pub mod accounts;
 pub mod apply;
 pub mod await_ready;
 pub mod claim;

@@ -175,6 +175,13 @@ async fn run(options: &Options, sources: &[files::Source], report: &Report) -> R
     }
     {
         let (client, stop) = (client.clone(), stop.clone());
+        components.spawn(async move {
+            crate::accounts::run(client, stop).await;
+            "service accounts"
+        });
+    }
+    {
+        let (client, stop) = (client.clone(), stop.clone());
         let node = node_options(
             options,
             data.path(),

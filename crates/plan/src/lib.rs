@@ -145,7 +145,7 @@ impl std::fmt::Debug for Certificate {
 }
 
 /// The account of pods that name none.
-const DEFAULT_ACCOUNT: &str = "default";
+pub const DEFAULT_ACCOUNT: &str = "default";
 
 /// ConfigMap with the cluster's certificate authorities, in every namespace that has services.
 pub const GLOBAL_CA_BUNDLE: &str = "global-ca-bundle";

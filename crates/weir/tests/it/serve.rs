@@ -59,6 +59,40 @@ fn the_sample_without_a_scheduler_answers() {
     serves(&manifest, "facebook-opt-125m-single", "facebook/opt-125m");
 }
 
+/// On a cluster somebody has to create them; here nothing depends on what they may do. One is named by the
+/// service, the other by a config that it uses, and it has no router, so that its Service is what answers.
+#[test]
+fn accounts_that_pod_templates_name_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = dir.path().join("service.yaml");
+    let text = r#"
+apiVersion: serving.kserve.io/v1alpha2
+kind: LLMInferenceServiceConfig
+metadata: {name: prefilled, namespace: default}
+spec:
+  prefill:
+    template:
+      serviceAccountName: of-config
+      containers: [{name: main, image: "vllm/vllm-openai:latest"}]
+---
+apiVersion: serving.kserve.io/v1alpha2
+kind: LLMInferenceService
+metadata: {name: with-account, namespace: default}
+spec:
+  model: {uri: "hf://example/model"}
+  baseRefs: [{name: prefilled}]
+  template:
+    serviceAccountName: of-service
+    containers: [{name: main, image: "vllm/vllm-openai:latest"}]
+"#;
+    std::fs::write(&manifest, text).unwrap();
+    let mut instance = Instance::start(&dir.path().join("d"), &[&manifest], &[]);
+    let ready = instance.await_line("ready    with-account");
+    let url = ready.split_whitespace().last().unwrap();
+    let (status, answer) = chat(url, "with-account", false);
+    assert_eq!(status, 200, "{answer}");
+}
+
 #[test]
 fn two_instances_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
