@@ -57,6 +57,8 @@ pub mod label {
     pub const PART_OF: &str = "app.kubernetes.io/part-of";
     /// Which part of the service.
     pub const COMPONENT: &str = "app.kubernetes.io/component";
+    /// Name of the Service that an EndpointSlice belongs to.
+    pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
     /// `workload` on pods that serve requests.
     pub const KSERVE_COMPONENT: &str = "kserve.io/component";
     /// `prefill`, `decode` or `both`.

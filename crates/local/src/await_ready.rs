@@ -7,10 +7,9 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use kube::api::{Api, DynamicObject};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::{Value, json};
-use weir_api::names::{ChildNames, condition};
+use weir_api::names::{ChildNames, Kind, condition, kind, label};
 
 /// What was last observed of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,30 +133,37 @@ pub async fn observe(
     namespace: &str,
     name: &str,
 ) -> Result<Progress, kube::Error> {
-    let resource = ApiResource {
-        group: "serving.kserve.io".into(),
-        version: "v1alpha2".into(),
-        api_version: "serving.kserve.io/v1alpha2".into(),
-        kind: "LLMInferenceService".into(),
-        plural: "llminferenceservices".into(),
+    let objects = |kind: Kind| -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), namespace, &kind.api_resource())
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let object = api.get(name).await?;
+    let object = objects(kind::SERVICE).get(name).await?;
     let mut progress = progress(&serde_json::to_value(object).unwrap_or_default());
     if let Progress::Ready { url, .. } = &mut progress
         && url.is_none()
     {
-        let services: Api<DynamicObject> = Api::namespaced_with(
-            client.clone(),
-            namespace,
-            &ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service")),
-        );
-        let own = services
-            .get_opt(&ChildNames::new(name).workload_service())
-            .await?;
+        let service = ChildNames::new(name).workload_service();
+        let own = objects(kind::CORE_SERVICE).get_opt(&service).await?;
         *url = own.and_then(|own| address(&serde_json::to_value(own).unwrap_or_default()));
+        if url.is_some() {
+            let of_service =
+                ListParams::default().labels(&format!("{}={service}", label::SERVICE_NAME));
+            let slices = objects(kind::ENDPOINT_SLICE).list(&of_service).await?;
+            // Whoever forwards from the address can only close a connection that has nowhere to go.
+            if !slices.iter().any(|slice| has_ready(&slice.data)) {
+                return Ok(Progress::Waiting(format!(
+                    "Service {service} has no ready endpoint; `kubectl -n {namespace} get pods` shows what is not ready"
+                )));
+            }
+        }
     }
     Ok(progress)
+}
+
+/// Whether an EndpointSlice has an endpoint that takes requests.
+fn has_ready(slice: &Value) -> bool {
+    let mut endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    // Without the condition an endpoint counts as ready.
+    endpoints.any(|endpoint| endpoint["conditions"]["ready"] != false)
 }
 
 /// Where a Service can be reached on this machine.
@@ -246,6 +252,24 @@ mod tests {
             (json!({}), None),
         ] {
             assert_eq!(address(&object).as_deref(), wanted, "{object}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_takes_requests_unless_it_is_said_not_to() {
+        let slice = |endpoints: Value| json!({"endpoints": endpoints});
+        for (object, ready) in [
+            (json!({}), false),
+            (slice(json!(null)), false),
+            (slice(json!([])), false),
+            (slice(json!([{"conditions": {"ready": false}}])), false),
+            (slice(json!([{"addresses": ["127.64.1.1"]}])), true),
+            (
+                slice(json!([{"conditions": {"ready": false}}, {"conditions": {"ready": true}}])),
+                true,
+            ),
+        ] {
+            assert_eq!(has_ready(&object), ready, "{object}");
         }
     }
 

@@ -13,11 +13,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_api::names::lws;
+use weir_api::names::{label, lws};
 
 use crate::cache::{Cache, Name, key};
 use crate::endpoints::selects;
-use crate::kinds::{Kind, controller, name, namespace, text};
+use crate::kinds::{Kind, controller, name, namespace};
 use crate::queue::{Key, Queue};
 use crate::{Error, groups};
 
@@ -184,8 +184,9 @@ impl Controllers {
                 keys
             }
             Kind::Slice => {
-                let service = text(object, "/metadata/labels/kubernetes.io~1service-name");
-                vec![named(Kind::Service, service)]
+                let service = object["metadata"]["labels"][label::SERVICE_NAME].as_str();
+                let keys = service.map(|service| named(Kind::Service, service));
+                keys.into_iter().collect()
             }
             Kind::Account => vec![(Kind::Namespace, (String::new(), at.to_owned()))],
             Kind::Event => Vec::new(),

@@ -1,6 +1,7 @@
 //! The EndpointSlice of a Service, from its pods.
 
 use serde_json::{Value, json};
+use weir_api::names::label;
 
 /// Whether labels fulfil an equality selector; an empty selector selects nothing.
 pub fn selects(selector: Option<&Value>, labels: Option<&Value>) -> bool {
@@ -78,7 +79,7 @@ pub fn slice<'a>(service: &Value, pods: impl IntoIterator<Item = &'a Value>) -> 
             "name": meta["name"],
             "namespace": meta["namespace"],
             "labels": {
-                "kubernetes.io/service-name": meta["name"],
+                (label::SERVICE_NAME): meta["name"],
                 "endpointslice.kubernetes.io/managed-by": "endpointslices.weir.dev",
             },
             "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": meta["name"],
