@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use weir_api::names::{ChildNames, Kind, condition, kind, reason, value};
 
+use crate::settings::Fields;
 use crate::{Facts, Failure, ServiceIdentity, items, present, strings, text, workload};
 
 /// The metric that WVA publishes.
@@ -36,15 +37,20 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Reads the key `autoscaling-wva-controller-config`.
-    pub(crate) fn read(config: &Value) -> Self {
-        let field = |name: &str| text(config, &format!("/prometheus/{name}")).to_owned();
-        Self {
-            url: field("url"),
-            insecure: config.pointer("/prometheus/tlsInsecureSkipVerify") == Some(&json!(true)),
-            auth_modes: field("authModes"),
-            auth_name: field("triggerAuthName"),
-            auth_kind: field("triggerAuthKind"),
-        }
+    ///
+    /// # Errors
+    /// Says which field is not what it must be.
+    pub(crate) fn read(json: &Fields<'_>) -> Result<Self, String> {
+        let field = |name: &str| json.text(&format!("prometheus.{name}"));
+        Ok(Self {
+            url: field("url")?.unwrap_or_default(),
+            insecure: json
+                .switch("prometheus.tlsInsecureSkipVerify")?
+                .unwrap_or(false),
+            auth_modes: field("authModes")?.unwrap_or_default(),
+            auth_name: field("triggerAuthName")?.unwrap_or_default(),
+            auth_kind: field("triggerAuthKind")?.unwrap_or_default(),
+        })
     }
 }
 

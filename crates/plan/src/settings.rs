@@ -1,13 +1,15 @@
 //! The ConfigMap `inferenceservice-config`.
 
+mod fields;
 mod storage;
 
 use serde_json::Value;
 use weir_api::names::{DEFAULT_GATEWAY, GLOBAL_CONFIG_MAP};
 use weir_compose::Globals;
 
-use crate::{CERTIFICATE_EXPIRATION, CredentialSettings, Facts, ModelRouting, Prometheus, items};
+use crate::{CERTIFICATE_EXPIRATION, CredentialSettings, Facts, ModelRouting, Prometheus};
 
+pub(crate) use fields::Fields;
 pub use storage::{OciMode, StorageInitializer};
 
 /// A key of the ConfigMap that cannot be read.
@@ -51,84 +53,109 @@ pub struct Settings {
     pub system_namespace: String,
 }
 
+/// The key `ingress`.
+struct Ingress {
+    gateway: Option<String>,
+    url_scheme: Option<String>,
+    tls: Option<bool>,
+    model_header: Option<String>,
+    model_routing: ModelRouting,
+}
+
+/// Reads one key of the ConfigMap.
+fn part<T>(
+    config_map: Option<&Value>,
+    system_namespace: &str,
+    key: &'static str,
+    read: impl FnOnce(&Fields<'_>) -> Result<T, String>,
+) -> Result<T, SettingsError> {
+    let text = config_map
+        .and_then(|map| map.pointer(&format!("/data/{key}")))
+        .and_then(Value::as_str);
+    let json = match text {
+        Some(text) => serde_json::from_str(text).map_err(|error| error.to_string()),
+        None => Ok(Value::Null),
+    };
+    json.and_then(|json| read(&Fields::of(&json)))
+        .map_err(|cause| SettingsError {
+            name: format!("{system_namespace}/{GLOBAL_CONFIG_MAP}"),
+            key,
+            cause,
+        })
+}
+
 impl Settings {
     /// Reads the ConfigMap's `data`; without a ConfigMap everything is default.
     ///
     /// # Errors
-    /// When a key does not hold JSON.
+    /// When a key does not hold JSON, or a field of it is not what it must be.
     pub fn read(config_map: Option<&Value>, system_namespace: &str) -> Result<Self, SettingsError> {
-        let part = |key: &'static str| -> Result<Value, SettingsError> {
-            let text = config_map
-                .and_then(|map| map.pointer(&format!("/data/{key}")))
-                .and_then(Value::as_str);
-            let Some(text) = text else {
-                return Ok(Value::Null);
-            };
-            serde_json::from_str(text).map_err(|error| SettingsError {
-                name: format!("{system_namespace}/{GLOBAL_CONFIG_MAP}"),
-                key,
-                cause: error.to_string(),
+        let ingress = part(config_map, system_namespace, "ingress", |json| {
+            let header = json.text("modelBasedRoutingHeaderName")?;
+            let mode = json.text("modelBasedRoutingMode")?.unwrap_or_default();
+            Ok(Ingress {
+                gateway: json.text("kserveIngressGateway")?,
+                url_scheme: json.text("urlScheme")?,
+                tls: json.switch("enableLLMInferenceServiceTLS")?,
+                model_header: header,
+                model_routing: match mode.to_ascii_lowercase().as_str() {
+                    "forced" => ModelRouting::Forced,
+                    "disabled" => ModelRouting::Disabled,
+                    _ => ModelRouting::Enabled,
+                },
             })
-        };
-        let ingress = part("ingress")?;
-        let storage = part("storageInitializer")?;
-        let text = |from: &Value, key: &str, default: &str| {
-            from.get(key)
-                .and_then(Value::as_str)
-                .filter(|t| !t.is_empty())
-                .unwrap_or(default)
-                .to_owned()
-        };
-        let gateway = text(&ingress, "kserveIngressGateway", DEFAULT_GATEWAY);
+        })?;
+        let gateway = ingress
+            .gateway
+            .unwrap_or_else(|| DEFAULT_GATEWAY.to_owned());
         let (gateway_namespace, gateway_name) = match gateway.split_once('/') {
             Some((namespace, name)) if !name.contains('/') => {
                 (namespace.to_owned(), name.to_owned())
             }
             _ => (system_namespace.to_owned(), gateway),
         };
-        let scheduler = part("scheduler")?;
-        let mut expiration_annotations: Vec<String> = items(&scheduler, "/expirationAnnotations")
-            .iter()
-            .filter_map(Value::as_str)
-            .filter(|key| !key.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let mut expiration_annotations = part(config_map, system_namespace, "scheduler", |json| {
+            json.texts("expirationAnnotations")
+        })?;
         if expiration_annotations.is_empty() {
             expiration_annotations.push(CERTIFICATE_EXPIRATION.to_owned());
         }
+        let local_models = part(config_map, system_namespace, "localModel", |json| {
+            json.switch("enabled")
+        })?;
         Ok(Self {
             gateway_namespace,
             gateway_name,
-            url_scheme: text(&ingress, "urlScheme", "http"),
-            tls: ingress
-                .get("enableLLMInferenceServiceTLS")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
-            model_header: text(
-                &ingress,
-                "modelBasedRoutingHeaderName",
-                "X-Gateway-Model-Name",
-            ),
-            model_routing: match text(&ingress, "modelBasedRoutingMode", "")
-                .to_ascii_lowercase()
-                .as_str()
-            {
-                "forced" => ModelRouting::Forced,
-                "disabled" => ModelRouting::Disabled,
-                _ => ModelRouting::Enabled,
-            },
-            storage: StorageInitializer::read(&storage).map_err(|cause| SettingsError {
-                name: format!("{system_namespace}/{GLOBAL_CONFIG_MAP}"),
-                key: "storageInitializer",
-                cause,
-            })?,
-            credentials: CredentialSettings::read(&part("credentials")?),
-            local_models: part("localModel")?["enabled"] == true,
+            url_scheme: ingress.url_scheme.unwrap_or_else(|| "http".to_owned()),
+            tls: ingress.tls.unwrap_or(false),
+            model_header: ingress
+                .model_header
+                .unwrap_or_else(|| "X-Gateway-Model-Name".to_owned()),
+            model_routing: ingress.model_routing,
+            storage: part(
+                config_map,
+                system_namespace,
+                "storageInitializer",
+                StorageInitializer::read,
+            )?,
+            credentials: part(
+                config_map,
+                system_namespace,
+                "credentials",
+                CredentialSettings::read,
+            )?,
+            local_models: local_models.unwrap_or(false),
             expiration_annotations,
-            prometheus: Prometheus::read(&part("autoscaling-wva-controller-config")?),
+            prometheus: part(
+                config_map,
+                system_namespace,
+                "autoscaling-wva-controller-config",
+                Prometheus::read,
+            )?,
             system_namespace: system_namespace.to_owned(),
         })
     }
+
     /// What the templates may know of them.
     #[must_use]
     pub fn globals(&self) -> Globals {

@@ -1,20 +1,9 @@
 //! The key `storageInitializer` of the global configuration: how models get into pods.
 
-use serde_json::Value;
 use weir_api::names::image;
 
+use super::Fields;
 use crate::quantity::Quantity;
-use crate::text;
-
-/// Keys whose values are quantities.
-const QUANTITIES: [&str; 6] = [
-    "cpuRequest",
-    "cpuLimit",
-    "memoryRequest",
-    "memoryLimit",
-    "cpuModelcar",
-    "memoryModelcar",
-];
 
 /// How models get into pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,47 +65,56 @@ impl Default for StorageInitializer {
 }
 
 impl StorageInitializer {
-    /// Reads the configuration's JSON; what it leaves out is default.
+    /// Reads the key; what it leaves out is default.
     ///
     /// # Errors
-    /// Says which value is no quantity: every pod would be refused for it.
-    pub(crate) fn read(json: &Value) -> Result<Self, String> {
-        for key in QUANTITIES {
-            let given = text(json, &format!("/{key}"));
-            if !given.is_empty() && Quantity::parse(given).is_none() {
-                return Err(format!(
+    /// Says which field is not what it must be. A quantity that is none would have every pod refused.
+    pub(crate) fn read(json: &Fields<'_>) -> Result<Self, String> {
+        let quantity = |key: &str, default: String| -> Result<String, String> {
+            match json.text(key)? {
+                None => Ok(default),
+                Some(given) if Quantity::parse(&given).is_some() => Ok(given),
+                Some(given) => Err(format!(
                     "{key} {given:?} is no quantity such as 100m or 1Gi"
-                ));
+                )),
             }
-        }
-        let given = |key: &str| Some(text(json, key).to_owned()).filter(|text| !text.is_empty());
+        };
         let default = Self::default();
         Ok(Self {
-            image: given("/image").unwrap_or(default.image),
-            cpu_request: given("/cpuRequest").unwrap_or(default.cpu_request),
-            cpu_limit: given("/cpuLimit").unwrap_or(default.cpu_limit),
-            memory_request: given("/memoryRequest").unwrap_or(default.memory_request),
-            memory_limit: given("/memoryLimit").unwrap_or(default.memory_limit),
-            ca_config_map: given("/caBundleConfigMapName"),
-            ca_directory: given("/caBundleVolumeMountPath"),
-            oci: oci(json),
-            modelcar_cpu: given("/cpuModelcar").unwrap_or(default.modelcar_cpu),
-            modelcar_memory: given("/memoryModelcar").unwrap_or(default.modelcar_memory),
-            modelcar_uid: match json.get("uidModelcar") {
-                Some(uid) => uid.as_i64(),
-                None => default.modelcar_uid,
+            image: json.text("image")?.unwrap_or(default.image),
+            cpu_request: quantity("cpuRequest", default.cpu_request)?,
+            cpu_limit: quantity("cpuLimit", default.cpu_limit)?,
+            memory_request: quantity("memoryRequest", default.memory_request)?,
+            memory_limit: quantity("memoryLimit", default.memory_limit)?,
+            ca_config_map: json.text("caBundleConfigMapName")?,
+            ca_directory: json.text("caBundleVolumeMountPath")?,
+            oci: oci(json)?,
+            modelcar_cpu: quantity("cpuModelcar", default.modelcar_cpu)?,
+            modelcar_memory: quantity("memoryModelcar", default.modelcar_memory)?,
+            modelcar_uid: if json.has("uidModelcar") {
+                json.number("uidModelcar")?
+            } else {
+                default.modelcar_uid
             },
         })
     }
 }
 
 /// A mode that is named decides; else the older switch does.
-fn oci(json: &Value) -> OciMode {
-    match text(json, "/ociModelMode").to_ascii_lowercase().as_str() {
-        "native" => OciMode::Native,
-        "fetch" => OciMode::Fetch,
-        "modelcar" => OciMode::Modelcar,
-        _ if json.get("enableModelcar") == Some(&Value::Bool(false)) => OciMode::Disabled,
-        _ => OciMode::default(),
+fn oci(json: &Fields<'_>) -> Result<OciMode, String> {
+    let old = json.switch("enableModelcar")?;
+    let Some(mode) = json.text("ociModelMode")? else {
+        return Ok(match old {
+            Some(false) => OciMode::Disabled,
+            _ => OciMode::default(),
+        });
+    };
+    match mode.to_ascii_lowercase().as_str() {
+        "native" => Ok(OciMode::Native),
+        "fetch" => Ok(OciMode::Fetch),
+        "modelcar" => Ok(OciMode::Modelcar),
+        _ => Err(format!(
+            "ociModelMode {mode:?} is none of modelcar, native and fetch"
+        )),
     }
 }

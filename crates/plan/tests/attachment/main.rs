@@ -341,6 +341,70 @@ fn the_configuration_is_read() {
 }
 
 #[test]
+fn a_field_of_the_global_configuration_that_is_not_what_it_must_be_is_an_error() {
+    let rows = [
+        ("ingress", "[]", "the value is [], and must be an object"),
+        (
+            "ingress",
+            r#"{"enableLLMInferenceServiceTLS": "true"}"#,
+            "enableLLMInferenceServiceTLS is \"true\", and must be true or false",
+        ),
+        (
+            "ingress",
+            r#"{"urlScheme": 1}"#,
+            "urlScheme is 1, and must be a text",
+        ),
+        (
+            "storageInitializer",
+            r#"{"uidModelcar": "1010"}"#,
+            "uidModelcar is \"1010\", and must be a whole number",
+        ),
+        (
+            "storageInitializer",
+            r#"{"ociModelMode": "Modelcars"}"#,
+            "ociModelMode \"Modelcars\" is none of modelcar, native and fetch",
+        ),
+        (
+            "credentials",
+            r#"{"s3": "x"}"#,
+            "s3 is \"x\", and must be an object",
+        ),
+        (
+            "scheduler",
+            r#"{"expirationAnnotations": ["a/b", 1]}"#,
+            "expirationAnnotations is [\"a/b\",1], and must be a list of texts",
+        ),
+        (
+            "localModel",
+            r#"{"enabled": "true"}"#,
+            "enabled is \"true\", and must be true or false",
+        ),
+        (
+            "autoscaling-wva-controller-config",
+            r#"{"prometheus": {"tlsInsecureSkipVerify": 1}}"#,
+            "prometheus.tlsInsecureSkipVerify is 1, and must be true or false",
+        ),
+    ];
+    for (key, json, cause) in rows {
+        let map = json!({"data": {key: json}});
+        let refused = Settings::read(Some(&map), "sys").unwrap_err().to_string();
+        let wanted =
+            format!("failed to load ConfigMap sys/inferenceservice-config: key {key}: {cause}");
+        assert_eq!(refused, wanted);
+    }
+    let nothing = json!({"data": {
+        "ingress": r#"{"urlScheme": "", "enableLLMInferenceServiceTLS": null}"#,
+        "credentials": r#"{"s3": null}"#,
+        "storageInitializer": r#"{"uidModelcar": null, "ociModelMode": ""}"#,
+    }});
+    let settings = Settings::read(Some(&nothing), "sys").unwrap();
+    assert_eq!(settings.storage.modelcar_uid, None);
+    let mut default = Settings::read(None, "sys").unwrap();
+    default.storage.modelcar_uid = None;
+    assert_eq!(settings, default);
+}
+
+#[test]
 fn a_quantity_that_is_none_is_told_with_its_key() {
     for key in ["cpuRequest", "memoryLimit", "memoryModelcar"] {
         let storage = json!({key: "much"}).to_string();

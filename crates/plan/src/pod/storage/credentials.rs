@@ -10,6 +10,7 @@ use weir_api::names::annotation;
 
 use crate::pod::account;
 use crate::role::Role;
+use crate::settings::Fields;
 use crate::{DEFAULT_ACCOUNT, Error, Facts, ServiceIdentity, items, present, strings, text};
 
 /// A Secret, as far as the plan may know it.
@@ -73,21 +74,32 @@ impl Default for CredentialSettings {
 }
 
 impl CredentialSettings {
-    /// Reads the configuration's JSON; what it leaves out is default.
-    pub(crate) fn read(json: &Value) -> Self {
-        let given = |pointer: &str| Some(text(json, pointer).to_owned()).filter(|t| !t.is_empty());
+    /// Reads the key; what it leaves out is default.
+    ///
+    /// # Errors
+    /// Says which field is not what it must be.
+    pub(crate) fn read(json: &Fields<'_>) -> Result<Self, String> {
         let default = Self::default();
-        let s3 = S3.iter().filter_map(|setting| {
-            let value = json.pointer(&format!("/s3/{}", setting.field))?;
-            Some((setting.variable.to_owned(), value.as_str()?.to_owned()))
-        });
-        Self {
-            secret_annotation: given("/storageSecretNameAnnotation")
-                .unwrap_or(default.secret_annotation),
-            s3_keys: given("/s3/s3AccessKeyIDName").zip(given("/s3/s3SecretAccessKeyName")),
-            google_file: given("/gcs/gcsCredentialFileName").unwrap_or(default.google_file),
-            s3: s3.collect(),
+        let mut s3 = BTreeMap::new();
+        for setting in &S3 {
+            if let Some(value) = json.text(&format!("s3.{}", setting.field))? {
+                s3.insert(setting.variable.to_owned(), value);
+            }
         }
+        let (id, key) = (
+            json.text("s3.s3AccessKeyIDName")?,
+            json.text("s3.s3SecretAccessKeyName")?,
+        );
+        Ok(Self {
+            secret_annotation: json
+                .text("storageSecretNameAnnotation")?
+                .unwrap_or(default.secret_annotation),
+            s3_keys: id.zip(key),
+            google_file: json
+                .text("gcs.gcsCredentialFileName")?
+                .unwrap_or(default.google_file),
+            s3,
+        })
     }
 }
 
