@@ -262,6 +262,27 @@ async fn write(shared: &Shared, pod: &Value, status: &Value) -> Result<(), kube:
     }
 }
 
+/// Says why no container can start yet, and waits until it is worth another try; false when the pod is to end.
+async fn held_up(
+    shared: &Shared,
+    pod: &Value,
+    states: &States,
+    (reason, message): (&str, &str),
+    stop: &mut watch::Receiver<Stop>,
+) -> bool {
+    let count = states.all().len();
+    for index in 0..count {
+        states.change(index, |state| {
+            state.state = waiting("CreateContainerConfigError", message)
+        });
+    }
+    shared.objects.event(pod, true, reason, message).await;
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop != Stop::No) => false,
+        () = tokio::time::sleep(Duration::from_secs(5)) => true,
+    }
+}
+
 /// Prepares the volumes, then runs the containers.
 async fn lifecycle(
     shared: Shared,
@@ -284,19 +305,9 @@ async fn lifecycle(
         match prepared {
             Ok(hosts) => break hosts,
             Err(message) => {
-                let count = states.all().len();
-                for index in 0..count {
-                    states.change(index, |state| {
-                        state.state = waiting("CreateContainerConfigError", &message)
-                    });
-                }
-                shared
-                    .objects
-                    .event(&pod, true, "FailedMount", &message)
-                    .await;
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop != Stop::No) => return,
-                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                let why = ("FailedMount", &*message);
+                if !held_up(&shared, &pod, &states, why, &mut stop).await {
+                    return;
                 }
             }
         }
@@ -307,19 +318,19 @@ async fn lifecycle(
             .event(&pod, false, "NoEffect", &message)
             .await;
     }
-    let kubeconfig = if account::declined(&pod) {
-        None
-    } else {
+    let kubeconfig = loop {
+        if account::declined(&pod) {
+            break None;
+        }
         match account::write(&pod, &options.kubeconfig, &directory, &shared.objects).await {
-            Ok(path) => Some(path),
+            Ok(path) => break Some(path),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let message = format!("{error}: {}", cause.unwrap_or_default());
-                shared
-                    .objects
-                    .event(&pod, true, "FailedServiceAccount", &message)
-                    .await;
-                None
+                let why = ("FailedServiceAccount", &*message);
+                if !held_up(&shared, &pod, &states, why, &mut stop).await {
+                    return;
+                }
             }
         }
     };
