@@ -60,8 +60,9 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
         );
         return Err(ApiError::bad_request(message));
     }
-    let tail = req.query.get("tailLines").parse::<usize>().ok();
-    let limit = req.query.get("limitBytes").parse::<u64>().ok();
+    let tail = number(req, "tailLines", 0)?;
+    let tail = tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
+    let limit = number(req, "limitBytes", 1)?;
     let lines = Lines {
         since: since(req)?.map(container_log::time),
         times: req.query.flag("timestamps"),
@@ -89,6 +90,20 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// Returns a number of the query, `least` or more; none where it is not given.
+fn number(req: &Req, field: &str, least: u64) -> ApiResult<Option<u64>> {
+    let text = req.query.get(field);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(number) if number >= least => Ok(Some(number)),
+        _ => Err(ApiError::bad_request(format!(
+            "{field}: Invalid value: {text:?}: must be a number, {least} or more"
+        ))),
+    }
 }
 
 /// Returns from when on lines are wanted.

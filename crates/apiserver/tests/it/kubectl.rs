@@ -249,6 +249,12 @@ async fn logs_are_read_from_the_nodes_files() {
             "{flags}"
         );
     }
+    for (query, least) in [("tailLines=-1", 0), ("tailLines=x", 0), ("limitBytes=0", 1)] {
+        let path = format!("/api/v1/namespaces/default/pods/p/log?{query}");
+        let err = store.refused(&format!("get --raw {path}"), "").await;
+        let wanted = format!("must be a number, {least} or more");
+        assert!(err.contains(&wanted), "{query}: {err}");
+    }
     let status = r#"{"status":{"containerStatuses":[{"name":"c","image":"i","imageID":"","ready":false,"restartCount":0,"state":{"terminated":{"exitCode":0}}}]}}"#;
     store
         .ok(
