@@ -12,22 +12,20 @@ mod relay;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hyper::client::conn::http2::SendRequest;
-use tokio::sync::Mutex;
 use weir_extproc::names;
 use weir_extproc::pb::{
     self, HeaderMutation, HttpBody, HttpHeaders, ImmediateResponse, Mutation, Request,
 };
 use weir_proxy::{Body, full};
 
-use connection::{Call, Outgoing};
+use connection::{Call, Slot};
 
 pub(crate) use relay::respond;
 
@@ -49,14 +47,14 @@ pub(crate) enum Failure {
     #[error("{0} answered out of turn")]
     Turn(SocketAddr),
     /// It said nothing.
-    #[error("{0} gave no decision in time")]
+    #[error("{0} gave no answer in time")]
     Silent(SocketAddr),
 }
 
 /// Connections to pickers.
 pub(crate) struct Pickers {
     tls: Arc<rustls::ClientConfig>,
-    known: Mutex<HashMap<SocketAddr, SendRequest<Outgoing>>>,
+    known: Mutex<HashMap<SocketAddr, Arc<tokio::sync::Mutex<Slot>>>>,
     tasks: tokio_util::task::TaskTracker,
 }
 
@@ -137,11 +135,16 @@ async fn ask(call: &mut Call, parts: &Parts, body: &Bytes) -> Result<Asked, Fail
     let mut rest = body.clone();
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE));
-        call.tell(Request::RequestBody(HttpBody {
-            body: piece,
-            end_of_stream: rest.is_empty(),
-        }))
-        .await?;
+        let told = call
+            .tell(Request::RequestBody(HttpBody {
+                body: piece,
+                end_of_stream: rest.is_empty(),
+            }))
+            .await;
+        if told.is_err() {
+            // A picker may refuse a request before it has read all of it: what it says counts.
+            break;
+        }
     }
     let changes = match call.hear().await? {
         pb::Response::RequestHeaders(phase) => phase
@@ -279,6 +282,9 @@ impl Go {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
     }
 }
+
+#[cfg(test)]
+mod calls;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The response half: headers through the picker, then every chunk.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
@@ -12,8 +13,11 @@ use weir_proxy::{Body, BoxError, boxed};
 use super::connection::{Call, encoded};
 use super::{Failure, change, plain, raw, streamed};
 
-/// Passes the response through the picker. When the picker is gone before it said anything to it, the response passes
-/// as it is.
+/// Longest that a picker may take over the headers of a response.
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// Passes the response through the picker. When the picker is gone or silent before it said anything to it, the
+/// response passes as it is.
 pub(crate) async fn respond(mut call: Call, response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let ended = body.is_end_stream();
@@ -26,7 +30,9 @@ pub(crate) async fn respond(mut call: Call, response: Response<Body>) -> Respons
         }))
         .await;
     let reply = match told {
-        Ok(()) => call.hear().await,
+        Ok(()) => tokio::time::timeout(HEADERS, call.hear())
+            .await
+            .unwrap_or(Err(Failure::Silent(call.address))),
         Err(failure) => Err(failure),
     };
     match reply {
@@ -36,8 +42,11 @@ pub(crate) async fn respond(mut call: Call, response: Response<Body>) -> Respons
                 change(&mut parts.headers, &changes);
             }
         }
-        Ok(_) | Err(_) => {
+        other => {
             // It has no part in this response: a picker that skips a response closes its stream.
+            if let Err(failure @ Failure::Silent(_)) = &other {
+                tracing::warn!(error = %failure, "A response passes without its picker");
+            }
             return Response::from_parts(parts, body);
         }
     }
