@@ -517,11 +517,12 @@ impl Parts {
 /// Waits for `limit`, or until there was no stream for a while: gateways have seen by then that this replica is not
 /// ready.
 async fn drained(metrics: &Metrics, limit: Duration) {
-    let begun = Instant::now();
+    // The runtime's clock, which tests can wind.
+    let begun = tokio::time::Instant::now();
     let mut busy = begun;
     while begun.elapsed() < limit && busy.elapsed() < QUIET {
         if metrics.streams.load(Ordering::Relaxed) > 0 {
-            busy = Instant::now();
+            busy = tokio::time::Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -572,6 +573,38 @@ mod tests {
         assert_eq!(deployment("my-epp-7d9f8-x2x4z").as_deref(), Some("my-epp"));
         for other in ["epp", "a-b", "-a-b", "epp-A-b", "epp--b"] {
             assert_eq!(deployment(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_when_nobody_came_for_a_while_and_at_its_limit() {
+        const LIMIT: Duration = Duration::from_secs(30);
+        const STEP: Duration = Duration::from_millis(50);
+        // How long a stream is open, and how long the drain takes.
+        let rows = [
+            (Duration::ZERO, LIMIT, QUIET),
+            (
+                Duration::from_secs(5),
+                LIMIT,
+                Duration::from_secs(5) + QUIET,
+            ),
+            (LIMIT * 2, LIMIT, LIMIT),
+            (LIMIT * 2, Duration::ZERO, Duration::ZERO),
+        ];
+        for (open, limit, expected) in rows {
+            let metrics = Arc::new(Metrics::new("pool", false));
+            let streams = i64::from(open > Duration::ZERO);
+            metrics.streams.store(streams, Ordering::Relaxed);
+            let ends = Arc::clone(&metrics);
+            let mut stream = tokio::task::JoinSet::new();
+            stream.spawn(async move {
+                tokio::time::sleep(open).await;
+                ends.streams.store(0, Ordering::Relaxed);
+            });
+            let begun = tokio::time::Instant::now();
+            drained(&metrics, limit).await;
+            let took = begun.elapsed();
+            assert!(took.abs_diff(expected) <= STEP, "{open:?}: {took:?}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that says so. The list is exact: a difference that is not in it fails, and so does a line `differs` without one.
 //! `may` is for chance, `unplayed` for what this build does not have.
 
-mod message;
+pub(crate) mod message;
 mod replay;
 
 use std::collections::BTreeSet;

@@ -6,8 +6,11 @@
     reason = "helpers of tests are not tests to clippy, and what is skipped is said"
 )]
 
+mod certificate;
 mod client;
+mod cluster;
 mod envoy;
+mod exchange;
 mod fakes;
 mod goldens;
 mod pages;

@@ -12,7 +12,7 @@ pub(crate) struct Picker {
     pub(crate) grpc: u16,
     pub(crate) metrics: u16,
     stop: CancellationToken,
-    _done: JoinSet<Result<(), weir_epp::run::Error>>,
+    done: JoinSet<Result<(), weir_epp::run::Error>>,
 }
 
 impl Picker {
@@ -60,8 +60,15 @@ impl Picker {
             grpc,
             metrics,
             stop,
-            _done: done,
+            done,
         }
+    }
+
+    /// Stops it, and returns when it has drained and given back what it held.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = self.done.join_next().await.unwrap().unwrap();
+        ended.map_err(|error| one_line(&error)).unwrap();
     }
 
     /// The page of metrics.

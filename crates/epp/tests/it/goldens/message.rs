@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// A message to send.
-pub(super) fn sent(message: &Value) -> pb::ProcessingRequest {
+pub(crate) fn sent(message: &Value) -> pb::ProcessingRequest {
     let (name, inner) = message
         .as_object()
         .unwrap()
@@ -155,7 +155,7 @@ fn from_struct(inner: &Struct) -> Value {
 }
 
 /// A reply as it would have been recorded.
-pub(super) fn received(reply: &pb::ProcessingResponse) -> Value {
+pub(crate) fn received(reply: &pb::ProcessingResponse) -> Value {
     let phase = |common: Option<&pb::CommonResponse>| {
         let mut out = Map::new();
         let Some(common) = common else {
