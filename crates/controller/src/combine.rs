@@ -26,6 +26,8 @@ pub(crate) struct Combined {
 struct Stored<'a> {
     context: &'a Context,
     maps: &'a pickers::Read,
+    /// The ConfigMaps that were asked for, there or not.
+    asked: &'a mut BTreeSet<(String, String)>,
 }
 
 /// Why a search cannot answer.
@@ -49,6 +51,7 @@ impl Search for Stored<'_> {
 
     fn config_map(&mut self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Lack> {
         let key = (namespace.to_owned(), name.to_owned());
+        self.asked.insert(key.clone());
         let found = self.maps.get(&key).cloned();
         found.ok_or(Lack::Map(key))
     }
@@ -71,31 +74,31 @@ pub(crate) async fn effective(
         reason,
         message,
     };
-    // Few services name a ConfigMap; for those it starts anew with each that turns out to be needed.
-    let mut maps = pickers::Read::new();
+    let service = ServiceIdentity::of(live);
+    let service = (service.namespace, service.name);
+    // Few services name a ConfigMap; for those it starts anew with each that turns out to be needed and is not known.
+    let mut maps = context.pickers.known(&service);
     let combined = loop {
+        let mut asked = BTreeSet::new();
         let stored = Stored {
             context,
             maps: &maps,
+            asked: &mut asked,
         };
         match weir_compose::combine(live, &settings.globals(), &naming, stored) {
             Err(CombineError::Search(Lack::Map(key))) => {
-                let service = ServiceIdentity::of(live);
+                // Those that are known count too: a change of one of them must be heard of until the end.
                 let keys = maps.keys().chain([&key]).cloned().collect();
-                let service = (service.namespace, service.name);
-                context.pickers.want(service, keys);
+                context.pickers.want(service.clone(), keys);
                 let map = context.pickers.read(context, &key).await?;
                 maps.insert(key, map);
             }
-            combined => break combined,
+            combined => {
+                context.pickers.want(service, asked);
+                break combined;
+            }
         }
     };
-    if maps.is_empty() {
-        let service = ServiceIdentity::of(live);
-        context
-            .pickers
-            .want((service.namespace, service.name), BTreeSet::new());
-    }
     match combined {
         Ok(combined) => {
             let applied = combined.layers.iter().map(|(source, config)| {

@@ -61,16 +61,29 @@ impl Memory {
         Ok(found)
     }
 
+    /// What is known of the ConfigMaps that a service looks for.
+    pub(crate) fn known(&self, service: &Key) -> Read {
+        let known = self.0.lock();
+        let wanted = known.wanted.get(service).into_iter().flatten();
+        wanted
+            .filter_map(|key| Some((key.clone(), known.read.get(key)?.clone())))
+            .collect()
+    }
+
     /// A service looks for these, and for no others any more.
     pub(crate) fn want(&self, service: Key, keys: BTreeSet<Key>) {
         let mut known = self.0.lock();
-        if keys.is_empty() {
-            known.wanted.remove(&service);
-        } else {
-            known.wanted.insert(service, keys);
-        }
         let Known { read, wanted, .. } = &mut *known;
-        read.retain(|key, _| wanted.values().any(|keys| keys.contains(key)));
+        let before = wanted.remove(&service).unwrap_or_default();
+        let left: Vec<Key> = before.difference(&keys).cloned().collect();
+        if !keys.is_empty() {
+            wanted.insert(service, keys);
+        }
+        for key in left {
+            if !wanted.values().any(|keys| keys.contains(&key)) {
+                read.remove(&key);
+            }
+        }
     }
 
     /// Something was heard of a ConfigMap, or of any. Answers the services that look for it.

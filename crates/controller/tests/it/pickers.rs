@@ -97,3 +97,45 @@ async fn a_referenced_configuration_is_read_followed_and_told_of_once() {
     assert_eq!(advice.unwrap()["type"], "Normal");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_shared_configuration_is_read_once() {
+    let Some(world) = World::start_everywhere("shared").await else {
+        return;
+    };
+    world.make_gateway("kserve-ingress-gateway").await;
+    let mut shared = map("queue-scorer");
+    shared["metadata"]["name"] = json!("config-scheduler-picking");
+    world.create_in("shared", kind::CONFIG_MAP, &shared).await;
+    let mut service = world.service("llama");
+    service["spec"]["router"]["scheduler"] =
+        json!({"config": {"ref": {"name": "config-scheduler-picking", "key": "epp"}}});
+    world.create(kind::SERVICE, &service).await;
+    world
+        .until(kind::DEPLOYMENT, PICKER, scores_by("queue-scorer"))
+        .await;
+    world.quiet("llama").await;
+
+    // That there is none in the service's own namespace is known as well.
+    let change = json!({"spec": {"replicas": 3}});
+    world.patch(kind::SERVICE, "llama", change).await;
+    let scaled = |d: &Value| d["spec"]["replicas"] == 3;
+    world.until(kind::DEPLOYMENT, "llama-kserve", scaled).await;
+    world.settle().await;
+    let asked = world.requests.take();
+    let of_maps = |line: &&String| line.contains("/configmaps/config-scheduler-picking");
+    assert_eq!(asked.iter().find(of_maps), None, "{asked:#?}");
+
+    // One of its own comes before the shared one.
+    shared = map("kv-cache-utilization-scorer");
+    shared["metadata"]["name"] = json!("config-scheduler-picking");
+    world.create(kind::CONFIG_MAP, &shared).await;
+    world
+        .until(
+            kind::DEPLOYMENT,
+            PICKER,
+            scores_by("kv-cache-utilization-scorer"),
+        )
+        .await;
+    world.end().await;
+}
