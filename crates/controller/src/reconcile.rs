@@ -123,6 +123,15 @@ async fn report_failure(context: &Context, service: &ServiceIdentity, cause: &st
     .await;
 }
 
+/// Whether the status of a service tells of a failure already.
+pub(crate) fn is_told(live: &Value, cause: &str) -> bool {
+    let conditions = live.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        let message = condition["message"].as_str().unwrap_or_default();
+        condition["status"] != "True" && message.ends_with(cause)
+    })
+}
+
 /// Reports a failure that stays until somebody changes something, unless the status tells of it already.
 async fn report_lasting(
     context: &Context,
@@ -131,16 +140,7 @@ async fn report_lasting(
     cause: &str,
     terminal: bool,
 ) {
-    let known = live
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|condition| {
-            let message = condition["message"].as_str().unwrap_or_default();
-            condition["status"] != "True" && message.ends_with(cause)
-        });
-    if !known {
+    if !is_told(live, cause) {
         report_failure(context, service, cause, terminal).await;
     }
 }
@@ -264,7 +264,7 @@ async fn work(
             return Ok(());
         }
     }
-    match scaling::write(context, service, &children, &spec, &facts).await {
+    match scaling::write(context, service, live, &children, &spec, &facts).await {
         Written::Done(scaling, live) => {
             planned.extend(scaling);
             observed.live.extend(live);

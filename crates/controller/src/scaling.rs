@@ -5,6 +5,7 @@ use weir_api::names::reason;
 use weir_plan::{Facts, Failure, ServiceIdentity, scaling_failure, scaling_not_served};
 
 use crate::events::{self, Severity};
+use crate::reconcile::is_told;
 use crate::router::live_of;
 use crate::snapshot::Children;
 use crate::{Context, Error, apply};
@@ -19,10 +20,11 @@ pub(crate) enum Written {
     Failed(Failure, Error),
 }
 
-/// Writes the autoscalers.
+/// Writes the autoscalers of a service that is as `seen`.
 pub(crate) async fn write(
     context: &Context,
     service: &ServiceIdentity,
+    seen: &Value,
     children: &Children,
     spec: &Value,
     facts: &Facts,
@@ -32,14 +34,11 @@ pub(crate) async fn write(
         Err(error) => return Written::Refused(scaling_failure(&error)),
     };
     if let Some(failure) = scaling_not_served(&planned, |kind| context.cache.served(kind)) {
-        events::report(
-            &context.client,
-            service,
-            Severity::Warning,
-            reason::SCALING_CRD_NOT_FOUND,
-            &failure.message,
-        )
-        .await;
+        if !is_told(seen, &failure.message) {
+            let (client, message) = (&context.client, &failure.message);
+            let reason = reason::SCALING_CRD_NOT_FOUND;
+            events::report(client, service, Severity::Warning, reason, message).await;
+        }
         return Written::Refused(failure);
     }
     let mut live = Vec::with_capacity(planned.len());

@@ -111,3 +111,29 @@ async fn a_kind_that_goes_is_noticed_and_its_return_too() {
     world.appears(kind::LEADER_WORKER_SET, "llama-lws").await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_autoscaler_that_is_not_served_is_told_of_once() {
+    let world = World::start().await;
+    let mut service = world.service("llama");
+    service["spec"].as_object_mut().unwrap().remove("replicas");
+    service["spec"]["scaling"] = json!({
+        "maxReplicas": 3,
+        "keda": {"triggers": [{"type": "cpu", "metadata": {"value": "60"}}]},
+    });
+    world.create(kind::SERVICE, &service).await;
+    let told = |s: &Value| s.to_string().contains("ScalingCRDNotFound");
+    world.until(kind::SERVICE, "llama", told).await;
+    for count in ["1", "2"] {
+        let change = json!({"metadata": {"annotations": {"looked-at": count}}});
+        world.patch(kind::SERVICE, "llama", change).await;
+        world.settle().await;
+    }
+    let events = world.events("llama").await;
+    let events = events
+        .iter()
+        .filter(|e| e["reason"] == "ScalingCRDNotFound");
+    let counts: Vec<&Value> = events.map(|event| &event["count"]).collect();
+    assert_eq!(counts, [1]);
+    world.end().await;
+}
