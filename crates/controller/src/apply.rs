@@ -155,7 +155,7 @@ pub(crate) async fn ensure(
         live = None;
     }
     let digest = digest(wanted);
-    if let Some(live) = live.as_deref() {
+    if let Some(live) = &live {
         if !ours(live) && !is_shared(wanted) {
             return Err(Error::Foreign {
                 kind: kind_name.to_owned(),
@@ -166,7 +166,7 @@ pub(crate) async fn ensure(
         let uid = field(live, "/metadata/uid");
         if fields::same(&fields::comparable(wanted), &owned) || memory.settled(uid, digest, &owned)
         {
-            return Ok(Arc::new(live.clone()));
+            return Ok(Arc::clone(live));
         }
         hand_over_count(&api, wanted, &owned, &label).await?;
     }
