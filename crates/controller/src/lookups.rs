@@ -26,7 +26,13 @@ impl Server {
         if let Some(known) = *self.0.lock() {
             return Some(known);
         }
-        let version = client.apiserver_version().await.ok()?;
+        let version = match client.apiserver_version().await {
+            Ok(version) => version,
+            Err(error) => {
+                tracing::debug!(%error, "cannot read the version of the API server");
+                return None;
+            }
+        };
         let digits: String = version
             .minor
             .chars()
@@ -57,7 +63,7 @@ pub(crate) async fn secrets(
     Ok(found)
 }
 
-/// Names of keys, and the values that are no secret.
+/// Names of keys, and the values that pods get as they are: no others are held here.
 fn read(object: &DynamicObject) -> Secret {
     let data = object.data.get("data").and_then(Value::as_object);
     let data = data.into_iter().flatten();
@@ -108,7 +114,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn of_a_secret_only_harmless_values_are_read() {
+    fn of_a_secret_only_the_values_that_pods_get_as_they_are_are_read() {
         let object = json!({
             "metadata": {"name": "s", "annotations": {"a": "b"}},
             "data": {"HF_TOKEN": "aGY=", "S3_ENDPOINT": "czM=", "S3_USE_HTTPS": "/w=="},

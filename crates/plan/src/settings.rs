@@ -69,12 +69,12 @@ fn part<T>(
     key: &'static str,
     read: impl FnOnce(&Fields<'_>) -> Result<T, String>,
 ) -> Result<T, SettingsError> {
-    let text = config_map
-        .and_then(|map| map.pointer(&format!("/data/{key}")))
-        .and_then(Value::as_str);
-    let json = match text {
-        Some(text) => serde_json::from_str(text).map_err(|error| error.to_string()),
-        None => Ok(Value::Null),
+    let value = config_map.and_then(|map| map.get("data")?.get(key));
+    let json = match value {
+        None | Some(Value::Null) => Ok(Value::Null),
+        Some(Value::String(text)) => serde_json::from_str(text).map_err(|error| error.to_string()),
+        // An API server refuses it; a file may have it.
+        Some(_) => Err("the value is no text: write its JSON as one, after a |".to_owned()),
     };
     json.and_then(|json| read(&Fields::of(&json)))
         .map_err(|cause| SettingsError {

@@ -392,7 +392,14 @@ fn a_field_of_the_global_configuration_that_is_not_what_it_must_be_is_an_error()
             format!("failed to load ConfigMap sys/inferenceservice-config: key {key}: {cause}");
         assert_eq!(refused, wanted);
     }
+    let unquoted = json!({"data": {"ingress": {"urlScheme": "https"}}});
+    let refused = Settings::read(Some(&unquoted), "sys").unwrap_err();
+    assert_eq!(
+        refused.cause,
+        "the value is no text: write its JSON as one, after a |"
+    );
     let nothing = json!({"data": {
+        "localModel": null,
         "ingress": r#"{"urlScheme": "", "enableLLMInferenceServiceTLS": null}"#,
         "credentials": r#"{"s3": null}"#,
         "storageInitializer": r#"{"uidModelcar": null, "ociModelMode": ""}"#,

@@ -1,7 +1,8 @@
 //! What the download container needs to know to get at a store, from the secrets of its account.
 //!
-//! Values of secrets stay in the secrets: the container refers to their keys. Only what is not secret by its
-//! nature (endpoints, regions, a host's headers) is copied, see [`Secret::READABLE`].
+//! Values of secrets stay in the secrets: the container refers to their keys. Only endpoints, regions and the like
+//! are copied, see [`Secret::READABLE`], and the headers of an HTTPS host, whose variable the download program
+//! expects with their text. A token among them can be read by whoever can read the pod.
 
 use std::collections::{BTreeMap, BTreeSet};
 
