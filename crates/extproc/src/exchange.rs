@@ -41,7 +41,7 @@ pub struct Rules {
     pub skip_closes_stream: bool,
     /// Responses say which endpoint answered, for conformance tests.
     pub tell_served: bool,
-    /// Largest request body.
+    /// Largest request body, and most of a response that is kept until it is whole.
     pub max_body: usize,
 }
 
@@ -239,27 +239,42 @@ impl Exchange {
                 if self.phase != Phase::Request {
                     return Ok(Step::Go);
                 }
-                self.kept = self.kept.saturating_add(body.len());
-                if self.kept > self.rules.max_body {
-                    let text = format!(
-                        "inference error: BadRequest - request body is larger than {} bytes",
-                        self.rules.max_body
-                    );
-                    return Ok(self.refuse(413, text, None, out));
-                }
-                if !body.is_empty() {
-                    self.chunks.push(body);
-                }
-                if end {
-                    self.arrived.metadata = wire::read_metadata(&metadata)?;
-                    self.whole(now)
+                // Only what the last message carries counts.
+                let metadata = if end {
+                    wire::read_metadata(&metadata)?
                 } else {
-                    Step::Go
-                }
+                    None
+                };
+                self.request_chunk(body, end, metadata, now, out)
             }
             Inbound::Message(message) => self.message(*message, now, out),
         };
         Ok(step)
+    }
+
+    fn request_chunk(
+        &mut self,
+        body: Bytes,
+        end: bool,
+        metadata: Option<Metadata>,
+        now: Duration,
+        out: &mut Vec<Outbound>,
+    ) -> Step {
+        let limit = self.rules.max_body;
+        self.kept = self.kept.saturating_add(body.len());
+        if self.kept > limit {
+            let text =
+                format!("inference error: BadRequest - request body is larger than {limit} bytes");
+            return self.refuse(413, text, None, out);
+        }
+        if !body.is_empty() {
+            self.chunks.push(body);
+        }
+        if !end {
+            return Step::Go;
+        }
+        self.arrived.metadata = metadata;
+        self.whole(now)
     }
 
     fn message(
@@ -293,11 +308,7 @@ impl Exchange {
             }
             // Bodies that the fast reader left to the slow one.
             Some(Request::RequestBody(chunk)) if self.phase == Phase::Request => {
-                self.chunks.push(chunk.body);
-                if chunk.end_of_stream {
-                    self.arrived.metadata = metadata;
-                    return self.whole(now);
-                }
+                return self.request_chunk(chunk.body, chunk.end_of_stream, metadata, now, out);
             }
             Some(Request::ResponseBody(chunk)) => {
                 self.response_chunk(chunk.body, chunk.end_of_stream, now, out);
@@ -572,26 +583,4 @@ fn uuid(bits: u128) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_of_version_4() {
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-    }
-
-    #[test]
-    fn bodies_are_split() {
-        for (size, expected) in [(0, 1), (1, 1), (PIECE, 1), (PIECE + 1, 2), (3 * PIECE, 3)] {
-            let mut out = Vec::new();
-            pieces(Direction::Request, &vec![0; size].into(), true, &mut out);
-            assert_eq!(out.len(), expected, "{size}");
-            let ends = out
-                .iter()
-                .filter(|piece| matches!(piece, Outbound::Body { end: true, .. }))
-                .count();
-            assert_eq!(ends, 1, "{size}");
-        }
-    }
-}
+mod tests;

@@ -532,18 +532,58 @@ fn a_response_may_come_alone() {
 
 #[test]
 fn a_body_without_end_is_bounded() {
+    // As the fast reader reads it, and as it leaves it to the slow one.
+    let slow = |text: &str| {
+        message(pb::Request::RequestBody(pb::HttpBody {
+            body: Bytes::copy_from_slice(text.as_bytes()),
+            end_of_stream: false,
+        }))
+    };
+    for bodies in [
+        ["0123456789", "0"].map(|text| body(Direction::Request, text, false)),
+        ["0123456789", "0"].map(slow),
+    ] {
+        let mut picker = Picker::with(Rules {
+            max_body: 10,
+            ..Rules::default()
+        });
+        picker.on(post("/v1/completions", &[]));
+        let [first, second] = bodies.map(|body| picker.on(body));
+        assert_eq!(first, NONE);
+        assert_eq!(
+            second,
+            [
+                "immediate 413 \"inference error: BadRequest - request body is larger than 10 bytes\"",
+                "close"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_response_that_is_kept_until_it_is_whole_is_bounded() {
     let mut picker = Picker::with(Rules {
-        max_body: 10,
+        max_body: CHAT.len(),
         ..Rules::default()
     });
-    picker.on(post("/v1/completions", &[]));
-    picker.on(body(Direction::Request, "0123456789", false));
-    let replies = picker.on(body(Direction::Request, "0", false));
+    picker.on(post("/v1/chat/completions", &[]));
+    picker.on(body(Direction::Request, CHAT, true));
+    picker.on(response_headers(&[
+        (":status", "200"),
+        ("content-type", "application/json"),
+    ]));
+    let long = "x".repeat(CHAT.len());
+    assert_eq!(picker.on(body(Direction::Response, &long, false)), NONE);
     assert_eq!(
-        replies,
-        [
-            "immediate 413 \"inference error: BadRequest - request body is larger than 10 bytes\"",
-            "close"
-        ]
+        picker.on(body(Direction::Response, "y", false)),
+        [format!("Response body {:?} end=false", format!("{long}y"))]
     );
+    assert_eq!(picker.on(body(Direction::Response, "z", false)), NONE);
+    assert_eq!(
+        picker.on(body(Direction::Response, "", true)),
+        ["Response body \"z\" end=true"]
+    );
+    let record = picker.exchange.record();
+    assert_eq!(record.response_bytes, CHAT.len() as u64 + 2);
+    assert!(record.completed.is_some());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use prost_types::Struct;
 use prost_types::value::Kind;
 
@@ -31,6 +31,8 @@ pub(super) struct Response {
     /// The model's name to put back: what stands there, with and without a blank, and what takes its place.
     back: Option<Back>,
     held: Vec<Bytes>,
+    /// Bytes of what is held.
+    kept: usize,
     usage: Gathered,
     last_chunk: Option<Duration>,
     pub(super) served: Option<String>,
@@ -40,10 +42,11 @@ pub(super) struct Response {
     pub(super) metadata: Option<Struct>,
 }
 
+/// What is looked for, made once and not for every chunk, and what takes its place.
 #[derive(Debug)]
 struct Back {
-    tight: (Vec<u8>, Vec<u8>),
-    spaced: (Vec<u8>, Vec<u8>),
+    tight: (Finder<'static>, Vec<u8>),
+    spaced: (Finder<'static>, Vec<u8>),
 }
 
 impl Response {
@@ -54,9 +57,13 @@ impl Response {
             let member = |blank: &str, name: &str| {
                 format!("\"model\":{blank}{}", serde_json::Value::from(name)).into_bytes()
             };
+            let swap = |blank| {
+                let finder = Finder::new(&member(blank, target)).into_owned();
+                (finder, member(blank, incoming))
+            };
             self.back = Some(Back {
-                tight: (member("", target), member("", incoming)),
-                spaced: (member(" ", target), member(" ", incoming)),
+                tight: swap(""),
+                spaced: swap(" "),
             });
         }
     }
@@ -65,8 +72,7 @@ impl Response {
         let Some(back) = &self.back else {
             return chunk;
         };
-        for (from, to) in [&back.tight, &back.spaced] {
-            let finder = memmem::Finder::new(from);
+        for (finder, to) in [&back.tight, &back.spaced] {
             let mut found = finder.find_iter(&chunk).peekable();
             if found.peek().is_none() {
                 continue;
@@ -76,7 +82,7 @@ impl Response {
             for place in found {
                 out.extend_from_slice(&chunk[at..place]);
                 out.extend_from_slice(to);
-                at = place + from.len();
+                at = place + finder.needle().len();
             }
             out.extend_from_slice(&chunk[at..]);
             return out.freeze();
@@ -159,13 +165,18 @@ impl Exchange {
             }
         }
         if !self.record.streaming {
+            self.response.kept += chunk.len();
             if !chunk.is_empty() {
                 self.response.held.push(chunk);
             }
-            if end {
-                let whole = self.whole_response();
-                self.complete(now);
-                self.send(&whole, true, out);
+            // What is too long to be kept whole passes in parts; a name or count that is cut by two is not seen.
+            if end || self.response.kept > self.rules.max_body {
+                self.response.kept = 0;
+                let part = self.whole_response();
+                if end {
+                    self.complete(now);
+                }
+                self.send(&part, end, out);
             }
             return;
         }
