@@ -29,7 +29,11 @@ fn shape(name: &str) -> Sample {
         _ => {}
     }
     spec["model"] = json!({"uri": "hf://org/base", "name": "org/base"});
-    Sample::of(name, json!({"metadata": {"name": "llama"}, "spec": spec}))
+    Sample {
+        name: name.to_owned(),
+        service: json!({"metadata": {"name": "llama"}, "spec": spec}),
+        configs: Vec::new(),
+    }
 }
 
 #[divan::bench(args = ["one node", "prefill and decode", "groups", "groups of both"])]
@@ -51,6 +55,8 @@ fn names() -> Vec<String> {
 }
 
 fn plan(bencher: Bencher<'_, '_>, sample: &Sample) {
+    // What is refused would be refused quickly.
+    read::planned(sample, "demo").expect("is planned");
     let (identity, spec) = sample.effective("demo").expect("composes");
     let facts = read::facts();
     bencher.bench(|| -> Result<Vec<Value>, _> { weir_plan::workloads(&identity, &spec, &facts) });

@@ -12,7 +12,7 @@ pub(crate) struct Sample {
     /// File, and what was corrected.
     pub(crate) name: String,
     pub(crate) service: Value,
-    configs: Vec<Value>,
+    pub(crate) configs: Vec<Value>,
 }
 
 /// All samples; none, and said so, where they are not at hand.
@@ -23,10 +23,11 @@ pub(crate) fn samples() -> Vec<Sample> {
         PathBuf::from,
     );
     let root = shared.join("upstream-samples/llmisvc");
-    let files = files(&root);
-    if files.is_empty() {
+    if !root.is_dir() {
         eprintln!("SKIPPED: no samples at {}", root.display());
+        return Vec::new();
     }
+    let files = files(&root);
     let mut samples = Vec::new();
     for file in &files {
         let beside = files.iter().filter(|other| other.parent() == file.parent());
@@ -47,19 +48,6 @@ pub(crate) fn samples() -> Vec<Sample> {
 }
 
 impl Sample {
-    /// A service without configs.
-    #[allow(
-        dead_code,
-        reason = "not every user of this file has services of its own"
-    )]
-    pub(crate) fn of(name: &str, service: Value) -> Self {
-        Self {
-            name: name.to_owned(),
-            service,
-            configs: Vec::new(),
-        }
-    }
-
     /// The service and its effective spec in a namespace.
     pub(crate) fn effective(&self, namespace: &str) -> Result<(ServiceIdentity, Value), String> {
         let mut service = self.service.clone();
@@ -90,7 +78,6 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// All objects of a sample in a namespace.
-#[allow(dead_code, reason = "not every user of this file plans")]
 pub(crate) fn planned(sample: &Sample, namespace: &str) -> Result<Vec<Value>, String> {
     let (identity, spec) = sample.effective(namespace)?;
     weir_plan::desired(&identity, &spec, &facts()).map_err(|error| error.to_string())
@@ -124,7 +111,7 @@ fn corrected(mut sample: Sample) -> Sample {
     if let Some(inline) = spec.pointer_mut("/router/scheduler/config/inline")
         && let Some(text) = inline.as_str().map(str::to_owned)
     {
-        *inline = parse(&text).remove(0);
+        *inline = parse(&text, &sample.name).remove(0);
         sample.name.push_str(" (picker configuration as an object)");
     }
     sample
@@ -132,9 +119,9 @@ fn corrected(mut sample: Sample) -> Sample {
 
 /// Manifests below a directory, in order.
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let entries = std::fs::read_dir(directory).expect("a directory of samples");
     let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
+        .map(|entry| entry.expect("an entry of it").path())
         .collect();
     paths.sort();
     paths
@@ -154,9 +141,10 @@ fn files(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn parse(text: &str) -> Vec<Value> {
-    let documents = weir_manifest::parse(text, "sample").unwrap_or_default();
+fn parse(text: &str, name: &str) -> Vec<Value> {
+    let documents = weir_manifest::parse(text, name);
     documents
+        .expect("a sample is YAML")
         .into_iter()
         .map(|document| document.value)
         .collect()
@@ -164,7 +152,8 @@ fn parse(text: &str) -> Vec<Value> {
 
 /// The documents of a file, of the stored version where they are ours.
 fn documents(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = std::fs::read_to_string(path).expect("a sample can be read");
     let convert = |value: Value| weir_api::convert(value.clone(), "v1alpha2").unwrap_or(value);
-    parse(&text).into_iter().map(convert).collect()
+    let documents = parse(&text, &path.display().to_string());
+    documents.into_iter().map(convert).collect()
 }
