@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Bits;
@@ -45,18 +46,28 @@ pub async fn strive(client: Client, claim: Claim, bits: Arc<Bits>, stop: Cancell
         at: Instant::now(),
     };
     loop {
-        match attempt(&api, &claim, &mut observed).await {
-            Ok(true) => {
+        // What others see of a renewal is no older than the moment it was asked for.
+        let asked = Instant::now();
+        // A server that does not answer must not keep the holder ready while another takes the lease.
+        let left = renewed.map_or(GIVEN_UP, |at| GIVEN_UP.saturating_sub(at.elapsed()));
+        let limit = if left.is_zero() { GIVEN_UP } else { left };
+        let attempt = attempt(&api, &claim, &mut observed);
+        match tokio::time::timeout(limit, attempt).await {
+            Ok(Ok(true)) => {
                 if renewed.is_none() {
                     tracing::info!(lease = claim.name, "Leading");
                 }
-                renewed = Some(Instant::now());
+                renewed = Some(asked);
             }
-            Ok(false) => renewed = None,
-            Err(error) => tracing::warn!(
+            Ok(Ok(false)) => renewed = None,
+            Ok(Err(error)) => tracing::warn!(
                 lease = claim.name,
                 error = weir_runtime::errors::chain(&error),
                 "Lease not renewed"
+            ),
+            Err(_) => tracing::warn!(
+                lease = claim.name,
+                "Lease not renewed: the server did not answer within {limit:?}"
             ),
         }
         let leads = renewed.is_some_and(|at| at.elapsed() < GIVEN_UP);
@@ -66,8 +77,14 @@ pub async fn strive(client: Client, claim: Claim, bits: Arc<Bits>, stop: Cancell
             () = tokio::time::sleep(RENEWED) => {}
         }
     }
-    if renewed.is_some() {
-        give_back(&api, &claim).await;
+    if renewed.is_some()
+        && let Err(error) = give_back(&api, &claim).await
+    {
+        tracing::warn!(
+            lease = claim.name,
+            error = weir_runtime::errors::chain(&error),
+            "Lease not given back: others wait until it ends"
+        );
     }
 }
 
@@ -126,16 +143,85 @@ fn held(claim: &Claim, now: &MicroTime, changes: i32, since: Option<MicroTime>) 
     }
 }
 
-async fn give_back(api: &Api<Lease>, claim: &Claim) {
-    let Ok(Some(mut lease)) = api.get_opt(&claim.name).await else {
-        return;
+async fn give_back(api: &Api<Lease>, claim: &Claim) -> Result<(), kube::Error> {
+    let Some(mut lease) = api.get_opt(&claim.name).await? else {
+        return Ok(());
     };
     if let Some(spec) = &mut lease.spec
         && spec.holder_identity.as_deref() == Some(&claim.identity)
     {
         spec.holder_identity = Some(String::new());
-        let _ = api
+        let written = api
             .replace(&claim.name, &PostParams::default(), &lease)
             .await;
+        settled(written)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+
+    use super::*;
+
+    /// A server that has no lease, takes every one that is made, and falls silent when it is told to.
+    fn client(silent: Arc<AtomicBool>) -> Client {
+        let answer = move |request: Request<Body>| {
+            let silent = silent.load(Ordering::Relaxed);
+            async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                let (status, body) = if request.method() == Method::GET {
+                    let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+                    (StatusCode::NOT_FOUND, bytes::Bytes::from(status))
+                } else {
+                    let body = request.into_body().collect().await.unwrap();
+                    (StatusCode::CREATED, body.to_bytes())
+                };
+                let mut response = Response::new(Body::from(body.to_vec()));
+                *response.status_mut() = status;
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_whose_server_is_silent_gives_up_before_others_take_over() {
+        let silent = Arc::new(AtomicBool::new(false));
+        let bits = Arc::new(Bits::default());
+        let stop = CancellationToken::new();
+        let claim = Claim {
+            namespace: "ns".to_owned(),
+            name: "lease".to_owned(),
+            identity: "me".to_owned(),
+        };
+        let work = strive(
+            client(Arc::clone(&silent)),
+            claim,
+            Arc::clone(&bits),
+            stop.clone(),
+        );
+        let leads = || bits.leader.load(Ordering::Relaxed);
+        let check = async {
+            tokio::time::sleep(RENEWED * 2).await;
+            assert!(leads());
+            silent.store(true, Ordering::Relaxed);
+            tokio::time::sleep(RENEWED).await;
+            assert!(leads(), "one renewal that is late is no reason");
+            tokio::time::sleep(GIVEN_UP).await;
+            assert!(!leads());
+            silent.store(false, Ordering::Relaxed);
+            tokio::time::sleep(HOLDS).await;
+            assert!(leads());
+            stop.cancel();
+        };
+        tokio::join!(work, check);
     }
 }
