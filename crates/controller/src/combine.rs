@@ -22,6 +22,9 @@ pub(crate) struct Combined {
     pub(crate) notes: Vec<Note>,
 }
 
+/// What a service comes to, or why it does not.
+pub(crate) type Outcome = Result<Combined, Failure>;
+
 /// The cache, and the ConfigMaps that were read so far.
 struct Stored<'a> {
     context: &'a Context,
@@ -63,7 +66,7 @@ pub(crate) async fn effective(
     live: &Value,
     settings: &Settings,
     pinned: &BTreeMap<String, String>,
-) -> Result<Result<Combined, Failure>, Error> {
+) -> Result<Outcome, Error> {
     let naming = Naming {
         system_namespace: context.options.system_namespace.clone(),
         config_prefix: context.options.config_prefix.clone(),

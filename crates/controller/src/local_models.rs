@@ -15,28 +15,30 @@ use weir_plan::{ServiceIdentity, Settings};
 use crate::apply::to_value;
 use crate::{Context, Error, combine, watch};
 
-/// The service with the marks that it should have; they are written if they are new.
+/// The service with the marks that it should have; they are written if they are new. Also answers what it comes to,
+/// where that had to be known and the marks did not change.
 pub(crate) async fn mark(
     context: &Context,
     live: Arc<Value>,
     settings: &Settings,
     pinned: &BTreeMap<String, String>,
-) -> Result<Arc<Value>, Error> {
+) -> Result<(Arc<Value>, Option<combine::Outcome>), Error> {
     let service = ServiceIdentity::of(&live);
     let marked = weir_plan::cache_marks(&service, "", None).is_some();
     if weir_plan::stopped(&service) || !(settings.local_models || marked) {
-        return Ok(live);
+        return Ok((live, None));
     }
+    let outcome = combine::effective(context, &live, settings, pinned).await?;
     // A spec that does not come together has no model.
-    let Ok(combined) = combine::effective(context, &live, settings, pinned).await? else {
-        return Ok(live);
+    let Ok(combined) = &outcome else {
+        return Ok((live, Some(outcome)));
     };
     let uri = combined.spec.pointer("/model/uri");
     let uri = uri.and_then(Value::as_str).unwrap_or_default();
     let written =
         live.pointer("/metadata/generation") != live.pointer("/status/observedGeneration");
     if !written && weir_plan::cache_marks_fit(&service, uri) {
-        return Ok(live);
+        return Ok((live, Some(outcome)));
     }
     let mut caches = Vec::new();
     if settings.local_models {
@@ -49,7 +51,7 @@ pub(crate) async fn mark(
     }
     let caches = settings.local_models.then_some(caches.as_slice());
     let Some(patch) = weir_plan::cache_marks(&service, uri, caches) else {
-        return Ok(live);
+        return Ok((live, Some(outcome)));
     };
     let id = format!("{}/{}", service.namespace, service.name);
     let api: Api<DynamicObject> =
@@ -61,5 +63,5 @@ pub(crate) async fn mark(
         .map_err(|e| Error::api("mark", id.as_str(), e))?;
     let answer = Arc::new(to_value(&answer));
     context.services.wrote(&id, answer.clone());
-    Ok(answer)
+    Ok((answer, None))
 }

@@ -84,7 +84,7 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
         }
     };
     let pinned = pinned(&live, context);
-    let live = local_models::mark(context, live, &settings, &pinned).await?;
+    let (live, combined) = local_models::mark(context, live, &settings, &pinned).await?;
     let service = ServiceIdentity::of(&live);
     let mut observed = Observed::default();
     if let Err(error) = Box::pin(work(
@@ -93,6 +93,7 @@ pub(crate) async fn pass(cached: &DynamicObject, context: &Context) -> Result<Ac
         &live,
         &settings,
         &pinned,
+        combined,
         &mut observed,
     ))
     .await
@@ -178,11 +179,16 @@ async fn work(
     live: &Value,
     settings: &Settings,
     pinned: &BTreeMap<String, String>,
+    combined: Option<combine::Outcome>,
     observed: &mut Observed,
 ) -> Result<(), Error> {
     let children = Children::read(&context.cache, service)?;
     let stopped = weir_plan::stopped(service);
-    match combine::effective(context, live, settings, pinned).await? {
+    let combined = match combined {
+        Some(combined) => combined,
+        None => combine::effective(context, live, settings, pinned).await?,
+    };
+    match combined {
         Ok(combined) => {
             observed.applied = combined.applied;
             match combined.refused {
