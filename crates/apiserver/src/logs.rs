@@ -46,19 +46,19 @@ pub(crate) async fn serve(app: Arc<App>, req: &Req) -> ApiResult<Response<Body>>
     };
     let follow = req.query.flag("follow") && !previous;
     if !follow && !files.exist() {
-        if !previous {
-            let waiting = waiting(pod, &container);
-            let message = format!(
-                "container {container:?} in pod {:?} is waiting to start: {waiting}",
-                req.name()
-            );
+        let name = req.name();
+        let refused = if previous {
+            let of = format!("container {container:?} in pod {name:?}");
+            Some(format!("previous terminated {of} not found"))
+        } else {
+            // One that needed not run has ended and said nothing.
+            waiting(pod, &container).map(|why| {
+                format!("container {container:?} in pod {name:?} is waiting to start: {why}")
+            })
+        };
+        if let Some(message) = refused {
             return Err(ApiError::bad_request(message));
         }
-        let message = format!(
-            "previous terminated container {container:?} in pod {:?} not found",
-            req.name()
-        );
-        return Err(ApiError::bad_request(message));
     }
     let tail = number(req, "tailLines", 0)?;
     let tail = tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
@@ -176,14 +176,18 @@ fn status_of<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
         .find(|status| status["name"] == container)
 }
 
-fn waiting(pod: &Value, container: &str) -> String {
+/// Why a container has not started; nothing of one that has.
+fn waiting<'a>(pod: &'a Value, container: &str) -> Option<&'a str> {
     let status = status_of(pod, container);
-    let reason = status.map_or("", |s| meta::text(s, "/state/waiting/reason"));
-    if reason.is_empty() {
-        "ContainerCreating".to_owned()
-    } else {
-        reason.to_owned()
+    let state = |state: &str| status.is_some_and(|status| status["state"][state].is_object());
+    if state("running") || state("terminated") {
+        return None;
     }
+    let reason = status.map_or("", |s| meta::text(s, "/state/waiting/reason"));
+    Some(match reason {
+        "" => "ContainerCreating",
+        reason => reason,
+    })
 }
 
 /// Turns lines of files into what the container wrote.

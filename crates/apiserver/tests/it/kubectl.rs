@@ -265,6 +265,18 @@ async fn logs_are_read_from_the_nodes_files() {
     assert_eq!(store.ok("logs -f p", "").await, "one\ntwo\nthree\n");
     let out = store.ok("get pods", "").await;
     assert!(out.contains("0/1     ExitCode:0"), "{out}");
+    // One that needed not run has ended without a word.
+    store
+        .ok("create -f -", &pod.replace("name: p", "name: silent"))
+        .await;
+    store
+        .ok(
+            &format!("patch pod silent --subresource=status --type=merge -p {status}"),
+            "",
+        )
+        .await;
+    assert_eq!(store.ok("logs silent", "").await, "");
+    assert_eq!(store.ok("logs -f silent", "").await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
