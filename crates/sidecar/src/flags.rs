@@ -111,7 +111,7 @@ pub const FLAGS: &[Flag] = &[
         "enable-p2p-pull",
         Kind::Switch,
         "false",
-        "cached-prefix pulls are available (nixlv2 only)",
+        "cached-prefix pulls are available (nixlv2 only); no effect yet",
     ),
     flag("secure-proxy", Kind::Switch, "true", "serve TLS"),
     flag(
@@ -136,7 +136,7 @@ pub const FLAGS: &[Flag] = &[
         "enable-ssrf-protection",
         Kind::Switch,
         "false",
-        "allow only hosts of the pool's pods",
+        "allow only hosts of the pool's pods; no effect yet: none is called",
     ),
     flag(
         "inference-pool",
@@ -178,9 +178,14 @@ pub const FLAGS: &[Flag] = &[
         "decode-chunk-size",
         Kind::Number,
         "0",
-        "tokens per chunk of chunked decode; 0: off",
+        "tokens per chunk of chunked decode; 0: off; no effect yet",
     ),
-    flag("tracing", Kind::Switch, "false", "OpenTelemetry export"),
+    flag(
+        "tracing",
+        Kind::Switch,
+        "false",
+        "OpenTelemetry export; no effect yet",
+    ),
     flag(
         "metrics-port",
         Kind::Number,
@@ -570,7 +575,7 @@ fn number(text: &str) -> Option<i64> {
 pub fn help() -> String {
     use std::fmt::Write as _;
     let mut out = String::from(
-        "Proxies requests to the model server beside it, and orchestrates remote prefill.\n\nUsage: weir sidecar [flags]\n\nFlags:\n",
+        "Proxies requests to the model server beside it. Prefill and encoding on another pod are answered with\n501 until the transfer protocols exist; their flags are read and checked.\n\nUsage: weir sidecar [flags]\n\nFlags:\n",
     );
     for flag in FLAGS.iter().filter(|flag| flag.instead.is_none()) {
         let kind = match flag.kind {
