@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_discovery::EndpointSets;
 use weir_openai::shield;
 use weir_proxy::headers::remove_hop_by_hop;
@@ -24,7 +27,7 @@ use crate::table::{Backend, PathMatch, RedirectTo, RequestView, Rule, Target, re
 /// Most bytes of a body that has to be looked at before it may go on.
 pub const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// Most bytes of bodies held at a time for looking at them.
+/// Most bytes of bodies held at a time, for looking at them or until a picker has decided.
 const MAX_HELD: usize = 512 * 1024 * 1024;
 
 /// Addresses tried when connections fail.
@@ -40,7 +43,7 @@ pub struct Server {
     /// Whether only hosts that are known may be asked for.
     loopback: bool,
     in_flight: Arc<AtomicUsize>,
-    held: Arc<tokio::sync::Semaphore>,
+    held: Arc<Semaphore>,
 }
 
 /// Counts a request until its answer was read or dropped.
@@ -75,7 +78,7 @@ impl Server {
             pickers: Pickers::default(),
             loopback: listen.ip().is_loopback(),
             in_flight: Arc::new(AtomicUsize::new(0)),
-            held: Arc::new(tokio::sync::Semaphore::new(MAX_HELD)),
+            held: Arc::new(Semaphore::new(MAX_HELD)),
         }
     }
 
@@ -184,14 +187,14 @@ impl Server {
         })?;
         let mut response = match &backend.target {
             Target::Pool { namespace, name } => {
-                let request = self.prepare(request, &rule, &matched).await?;
+                let prepared = self.prepare(request, &rule, &matched).await?;
                 let pool = (namespace.as_str(), name.as_str());
-                Box::pin(self.to_pool(&routing, &rule, backend, pool, request)).await?
+                Box::pin(self.to_pool(&routing, &rule, backend, pool, prepared)).await?
             }
             target => {
                 let upstreams = self.upstreams(target, &rule, backend)?;
-                let request = self.prepare(request, &rule, &matched).await?;
-                self.forward(&rule, request, &upstreams).await?
+                let prepared = self.prepare(request, &rule, &matched).await?;
+                self.forward(&rule, prepared.request(), &upstreams).await?
             }
         };
         rule.response_headers.apply(response.headers_mut());
@@ -261,7 +264,7 @@ impl Server {
         request: Request<Incoming>,
         rule: &Rule,
         matched: &PathMatch,
-    ) -> Result<Request<Body>, Problem> {
+    ) -> Result<Prepared, Problem> {
         let (mut parts, body) = request.into_parts();
         let path = match &rule.path {
             Some(rewrite) => rewrite_path(rewrite, matched, parts.uri.path()),
@@ -296,7 +299,8 @@ impl Server {
         parts.uri = target(&path, parts.uri.query())?;
         parts.extensions = http::Extensions::new();
         if !looked_at {
-            return Ok(Request::from_parts(parts, boxed(body)));
+            let content = Content::Passing(boxed(body));
+            return Ok(Prepared { parts, content });
         }
         if let Some(encoding) = encoded(&parts.headers) {
             return Err(Problem::new(
@@ -315,11 +319,48 @@ impl Server {
         if stripped.len() != whole.len() {
             tracing::debug!(route = %rule.route, "Removed fields that clients must not send");
         }
-        // The bytes are in memory until they are sent.
         parts
             .headers
             .insert(header::CONTENT_LENGTH, HeaderValue::from(stripped.len()));
-        Ok(Request::from_parts(parts, guarded(full(stripped), room)))
+        let content = Content::Whole(stripped, room);
+        Ok(Prepared { parts, content })
+    }
+}
+
+/// Room for the bytes of a body that is held whole; kept as long as they are.
+type Room = Option<OwnedSemaphorePermit>;
+
+/// A request as the engine is to get it.
+struct Prepared {
+    parts: Parts,
+    content: Content,
+}
+
+enum Content {
+    /// Still on its way.
+    Passing(Body),
+    /// In memory until it is sent.
+    Whole(Bytes, Room),
+}
+
+impl Prepared {
+    fn request(self) -> Request<Body> {
+        let body = match self.content {
+            Content::Passing(body) => body,
+            Content::Whole(bytes, room) => guarded(full(bytes), room),
+        };
+        Request::from_parts(self.parts, body)
+    }
+
+    /// The request with its whole body, and the room that it takes of `held`.
+    async fn whole(self, held: &Arc<Semaphore>) -> Result<(Parts, Bytes, Room), Problem> {
+        let (bytes, room) = match self.content {
+            Content::Whole(bytes, room) => (bytes, room),
+            Content::Passing(body) => collect_in(body, MAX_BODY, held)
+                .await
+                .map_err(|error| Problem::from(&error))?,
+        };
+        Ok((self.parts, bytes, room))
     }
 }
 
@@ -412,3 +453,6 @@ fn redirected(
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests;

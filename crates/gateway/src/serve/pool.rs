@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use http::Request;
 use http::Response;
-use weir_proxy::{Body, Problem, collect_limited, full};
+use weir_proxy::{Body, Problem, full, guarded};
 
-use super::{MAX_BODY, Server, round};
+use super::{Prepared, Server, round};
 use crate::attach::{PoolView, Routing};
 use crate::picker::{Decision, Go, respond};
 use crate::table::{Backend, Rule};
@@ -19,7 +19,7 @@ impl Server {
         rule: &Rule,
         backend: &Backend,
         (namespace, name): (&str, &str),
-        request: Request<Body>,
+        prepared: Prepared,
     ) -> Result<Response<Body>, Problem> {
         let pool = routing
             .pools
@@ -30,12 +30,9 @@ impl Server {
         let Some((service, port)) = &pool.picker else {
             let ready = self.ready(namespace, name, pool)?;
             let upstreams = round(&ready, &backend.round);
-            return self.forward(rule, request, &upstreams).await;
+            return self.forward(rule, prepared.request(), &upstreams).await;
         };
-        let (mut parts, body) = request.into_parts();
-        let body = collect_limited(body, MAX_BODY)
-            .await
-            .map_err(|error| Problem::from(&error))?;
+        let (mut parts, body, room) = prepared.whole(&self.held).await?;
         let pickers = self.endpoints.ready(namespace, service, *port);
         let turns = if pickers.is_empty() {
             Vec::new()
@@ -54,7 +51,7 @@ impl Server {
                         call,
                         ..
                     } = *go;
-                    let request = Request::from_parts(parts, full(body));
+                    let request = Request::from_parts(parts, guarded(full(body), room));
                     let response = self.forward(rule, request, &destinations).await?;
                     return Ok(respond(call, response).await);
                 }
@@ -72,8 +69,8 @@ impl Server {
         }
         let ready = self.ready(namespace, name, pool)?;
         let upstreams = round(&ready, &backend.round);
-        self.forward(rule, Request::from_parts(parts, full(body)), &upstreams)
-            .await
+        let request = Request::from_parts(parts, guarded(full(body), room));
+        self.forward(rule, request, &upstreams).await
     }
 
     /// The pool's ready endpoints.
