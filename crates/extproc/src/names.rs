@@ -1,5 +1,7 @@
 //! Names of headers and metadata that the two sides agree on.
 
+use weir_openai::shield::HEADERS;
+
 /// Where the request goes: header of the request, and key in [`METADATA`].
 pub const DESTINATION: &str = "x-gateway-destination-endpoint";
 /// Namespace of the picker's dynamic metadata.
@@ -57,24 +59,15 @@ const OWNED: [&str; 17] = [
     DROPPED,
 ];
 
-/// Headers by which a client could steer prefill and decode, or transfer blocks: taken out of every request.
-const SHIELDED: [&str; 6] = [
-    "x-prefiller-host-port",
-    "x-prefiller-url",
-    "x-encoder-hosts-ports",
-    "x-data-parallel-host-port",
-    "x-data-parallel-rank",
-    "x-kv-cache-source-host-port",
-];
-
 /// Says whether a header (in lower case) is the system's and not mirrored.
 #[must_use]
 pub fn owned(name: &str) -> bool {
     name == "content-length" || name.starts_with("x-") && OWNED.contains(&name)
 }
 
-/// Says whether a client must not send a header (in lower case).
+/// Says whether a client must not send a header (in lower case), so that it is taken out of every request. The
+/// destination is not among them: it is replaced.
 #[must_use]
 pub fn shielded(name: &str) -> bool {
-    name.starts_with("x-") && SHIELDED.contains(&name)
+    name.starts_with("x-") && name != DESTINATION && HEADERS.contains(&name)
 }

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::scan::{self, Cursor, Kind};
+use crate::shield;
 
 pub use prompt::Prompt;
 
@@ -131,17 +132,6 @@ pub struct Slot {
     pub comma_after: bool,
 }
 
-/// Members of the top level that [`crate::shield`] looks at.
-const SHIELDED: [&[u8]; 7] = [
-    b"kv_transfer_params",
-    b"ec_transfer_params",
-    b"bootstrap_host",
-    b"bootstrap_port",
-    b"bootstrap_room",
-    b"vllm_xargs",
-    b"sampling_params",
-];
-
 /// Reads `body` as a request of `format`.
 ///
 /// # Errors
@@ -221,7 +211,7 @@ impl<'a> Reader<'a> {
     }
 
     fn member(&mut self, name: &[u8]) -> Result<(), scan::Error> {
-        self.peek.to_shield |= SHIELDED.contains(&name);
+        self.peek.to_shield |= std::str::from_utf8(name).is_ok_and(shield::looks_into);
         if name == self.format.required() {
             return self.required();
         }

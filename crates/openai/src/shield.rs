@@ -157,6 +157,11 @@ pub fn body_without(body: &Bytes, more: &'static [&'static str]) -> Result<Bytes
     Ok(left.into())
 }
 
+/// Says whether [`body`] removes a member of the top level, or something of what stands in it.
+pub(crate) fn looks_into(key: &str) -> bool {
+    Place::Top.forbids(key) || Place::Top.below(key) != Place::Elsewhere
+}
+
 /// Where in the document a container is, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

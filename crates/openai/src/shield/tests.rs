@@ -261,3 +261,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_reader_of_requests_sees_whatever_is_taken_out() {
+    let member = |name: &&str| format!(r#""{name}":1"#);
+    let transfer: Vec<String> = TRANSFER.iter().map(member).collect();
+    let mut members: Vec<String> = TOP_LEVEL.iter().map(member).collect();
+    for inner in &transfer {
+        members.push(inner.clone());
+        members.push(format!(r#""vllm_xargs":{{{inner}}}"#));
+        members.push(format!(r#""sampling_params":{{"extra_args":{{{inner}}}}}"#));
+    }
+    for member in members {
+        let text = format!(r#"{{"prompt":"x",{member}}}"#);
+        let left = body(&Bytes::from(text.clone())).unwrap();
+        assert!(left.len() < text.len(), "{text}");
+        let read = crate::peek::peek(crate::peek::Format::Completions, text.as_bytes()).unwrap();
+        assert!(read.to_shield, "{text}");
+    }
+}
