@@ -43,7 +43,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// TLS that trusts the authority of a file, or anybody; with a certificate of our own if given.
+    /// TLS that trusts the authority of a file, or anybody; with a certificate of our own if given. The authorities of
+    /// the system are not asked: engines' certificates are not of theirs.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -61,6 +62,12 @@ impl Tls {
                 for certificate in certificates(path)? {
                     roots.add(certificate)?;
                 }
+            }
+            if roots.is_empty() {
+                tracing::warn!(
+                    "No authority is given for the metrics of endpoints, so that every scrape over TLS fails; \
+                     name one with caCertPath, or set insecureSkipVerify"
+                );
             }
             Trust::Authorities(roots)
         };
