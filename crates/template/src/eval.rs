@@ -53,7 +53,11 @@ impl<'d> Run<'_, 'd> {
     }
 
     fn step(&mut self, at: usize) -> Result<(), Error> {
-        self.steps += 1;
+        self.charge(1, at)
+    }
+
+    fn charge(&mut self, steps: usize, at: usize) -> Result<(), Error> {
+        self.steps = self.steps.saturating_add(steps);
         if self.steps > MAX_STEPS {
             return Err(self.error(at, format!("more than {MAX_STEPS} steps")));
         }
@@ -144,6 +148,14 @@ impl<'d> Run<'_, 'd> {
         let scope = self.variables.len();
         // Variables of a range hold its items, not the list: they are set below.
         let value = self.commands(pipe, dot)?;
+        // All items are made before the first is looked at, so each costs its step even if the body breaks off.
+        let count = match &value {
+            Value::List(list, _) => list.len(),
+            Value::Object { object, .. } => object.len(),
+            Value::Int { number, .. } => usize::try_from((*number).max(0)).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        self.charge(count, pipe.at)?;
         let items: Vec<(Value<'d>, Value<'d>)> = match value {
             Value::Nil(_) => Vec::new(),
             Value::List(list, path) => (0_i64..)
@@ -163,8 +175,7 @@ impl<'d> Run<'_, 'd> {
                 };
                 keys.into_iter().map(pair).collect()
             }
-            Value::Int { number, .. } => (0..number
-                .clamp(0, i64::try_from(MAX_STEPS).unwrap_or(i64::MAX)))
+            Value::Int { number, .. } => (0..number)
                 .map(|index| (Value::int(index), Value::int(index)))
                 .collect(),
             other => {
@@ -180,7 +191,6 @@ impl<'d> Run<'_, 'd> {
             return flow;
         }
         for (index, item) in items {
-            self.step(pipe.at)?;
             let values = match pipe.declared.len() {
                 0 => Vec::new(),
                 1 => vec![item.clone()],

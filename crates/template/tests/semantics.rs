@@ -205,6 +205,7 @@ fn refused() {
         "{{ nil }}",
         "é{{ .X }}",
         "{{ range 99999999 }}{{ end }}",
+        "{{ range 1000 }}{{ range 999999 }}{{ break }}{{ end }}{{ end }}",
     ] {
         let error = render(text).expect_err(text);
         report.push_str(&format!("{text:?}\n    {error}\n"));
